@@ -1,0 +1,157 @@
+// Every layout that C, Python and JavaScript share is stated here and nowhere else.
+// tools/abi.py reads this file and writes pyapp/tilework/hal/_abi.py and web/abi.js.
+//
+// The reader understands: `enum tw_x { TW_A = 1, ... };`, `typedef struct tw_x { ... } tw_x;` with
+// fields uint8_t..uint64_t, int32_t, float, pointers (4 bytes on wasm32), fixed arrays, nested tw_
+// structs and TW_LINE (start of a cache line), and `#define TW_X number`.
+#ifndef TW_ABI_H
+#define TW_ABI_H
+#include <stddef.h>
+#include <stdint.h>
+
+#define TW_ABI_VERSION 1
+#define TW_LINE _Alignas(64)
+#define TW_ALIGNMENT 64  // of every buffer and of every structure below, bytes
+
+// ---------------------------------------------------------------------------------------------
+// What a kernel sees: uint32_t kernel(const tw_dispatch *, const tw_tile *), 0 is success.
+
+typedef struct tw_binding {
+  void *data;       // aligned as the buffer's own offset allows; 16 bytes unless the .wit says else
+  uint32_t length;  // bytes; 0 is an absent optional binding
+} tw_binding;
+
+// Shared by all tiles of a dispatch, read-only.
+typedef struct tw_dispatch {
+  uint32_t count_x, count_y, count_z;  // tile counts
+  uint32_t binding_count;
+  const tw_binding *bindings;
+  const void *params;  // the record of the kernel's .wit, 8-byte aligned
+  uint32_t params_length;
+  uint32_t command;  // index in the program, for failure records
+} tw_dispatch;
+
+// One tile, private to the thread that runs it.
+typedef struct tw_tile {
+  uint32_t x, y, z;
+  uint32_t worker;  // 0 is the submitting thread
+  void *scratch;    // 64-byte aligned, contents undefined
+  uint32_t scratch_length;
+  uint32_t reserved;
+} tw_tile;
+
+typedef uint32_t (*tw_kernel)(const tw_dispatch *, const tw_tile *);
+
+// Codes a kernel may return; any other non-zero value is reported by number.
+enum tw_status {
+  TW_OK = 0,
+  TW_INVALID_PARAMS = 1,      // a parameter is outside what the kernel accepts
+  TW_BINDING_TOO_SHORT = 2,   // a binding is shorter than the parameters imply
+  TW_SCRATCH_TOO_SMALL = 3,
+  TW_INDEX_OUT_OF_RANGE = 4,  // data held an index outside its axis
+  TW_TRAPPED = 256,           // written by the host: the kernel trapped
+  TW_CANCELLED = 257,         // written by the host
+};
+
+// ---------------------------------------------------------------------------------------------
+// A program: a finished command buffer, immutable, position-independent apart from table indices.
+// All offsets are bytes from the program's first byte.
+//
+//   tw_program | tw_region[region_count] | tw_command[command_count] | tw_ref[ref_count] | params
+//
+// Everything in one region may overlap; a barrier is the border between two regions. Fill, copy
+// and update are dispatches of the processor's own kernels.
+
+typedef struct tw_program {
+  uint32_t magic;  // TW_PROGRAM_MAGIC
+  uint32_t length;
+  uint32_t region_count, command_count, ref_count, slot_count;
+  uint32_t regions, commands, refs, params;  // offsets
+  uint32_t state_length;    // bytes of execution state: tw_dispatch[command_count], tw_binding[ref_count]
+  uint32_t scratch_length;  // largest scratch any of its kernels needs
+  uint32_t generation;      // threads that have loaded fewer executables sit it out
+  uint32_t reserved[3];
+} tw_program;
+
+#define TW_PROGRAM_MAGIC 0x4b4c4954
+#define TW_MAX_TILES 16777215  // in one region
+
+typedef struct tw_region {
+  uint32_t first_command, command_count;
+  uint32_t tile_count;
+  uint32_t reserved;
+} tw_region;
+
+typedef struct tw_command {
+  uint32_t function;  // index in the function table
+  uint32_t count_x, count_y, count_z;
+  uint32_t first_tile;  // its first tile's number within the region
+  uint32_t tile_count;
+  uint32_t first_ref, ref_count;
+  uint32_t params, params_length;  // offset from the program
+  uint32_t reserved[6];
+} tw_command;
+
+// A binding: `length` bytes at `offset` of the span in slot `slot` of the submission's table, or,
+// for TW_NO_SLOT, at the absolute address `offset`.
+typedef struct tw_ref {
+  uint32_t slot, offset, length, reserved;
+} tw_ref;
+
+#define TW_NO_SLOT 0xffffffff
+
+// ---------------------------------------------------------------------------------------------
+// A queue: the words through which threads meet. One submission runs at a time.
+//
+// `claim` is (tag << TW_TILE_BITS | next tile). A tag names one region of one submission and is
+// never used twice, so a late thread's compare-and-swap fails and it can claim nothing of a dead
+// submission. The fields under "submission" change only while the tag is a closed one; a thread
+// reads the claim, the fields, and the claim again.
+
+#define TW_TILE_BITS 24
+
+typedef struct tw_queue {
+  TW_LINE uint64_t claim;       // any thread, by compare-and-swap
+  TW_LINE uint32_t done;        // tiles finished in the open region; any thread
+  TW_LINE uint32_t wake;        // low word of the tag; futex of all waiting threads
+  uint32_t sleepers;            // threads in a futex wait on `wake`
+  uint32_t async_sleepers;      // threads back in their event loop, waiting asynchronously
+  uint32_t shutdown;            // 1: threads leave their loops; written by the host
+  // submission; written by the submitting thread
+  TW_LINE const tw_program *program;
+  uint8_t *state;
+  uint64_t first_tag;           // tag of region 0
+  uint32_t region_tiles;        // tile count of the open region; written by who opens it
+  uint32_t running;             // 1 between submit and completion
+  uint32_t timeline;            // completed submissions, modulo 2^32
+  uint32_t reserved;
+  // failure of the running or last submission; the first wins
+  TW_LINE uint32_t status;      // tw_status; compare-and-swap from 0
+  uint32_t failed_command, failed_x, failed_y, failed_z, failed_worker;
+  uint32_t failure_ready;       // 1 once the words above are written
+} tw_queue;
+
+// What one thread owns. Written by that thread, except the first line by the host.
+typedef struct tw_thread {
+  TW_LINE tw_queue *queue;
+  uint32_t worker;
+  uint8_t *scratch;
+  uint32_t scratch_length;
+  uint32_t may_block;           // 0 on a page's main thread: spin instead of futex
+  uint32_t reserved[3];
+  TW_LINE uint32_t generation;  // executables loaded so far
+  uint32_t ready;               // 1 once it can take tiles
+  uint32_t in_tile;             // 1 while a kernel runs; tells a trap what it hit
+  uint32_t command, x, y, z;
+  uint32_t tiles;               // tiles run since start, for statistics
+} tw_thread;
+
+// Parameters of the processor's own kernels; the tile is one TW_MOVE_TILE piece.
+#define TW_MOVE_TILE 65536
+
+typedef struct tw_fill_params {
+  uint32_t pattern;       // repeated little-endian
+  uint32_t pattern_size;  // 1, 2 or 4 bytes
+} tw_fill_params;
+
+#endif

@@ -1,0 +1,1 @@
+"""What every layer may use: dtypes, shapes, errors, settings. Imports nothing of tilework's."""
