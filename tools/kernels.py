@@ -1,0 +1,211 @@
+"""Generates the shared layouts and compiles every kernel family to position-independent wasm.
+
+kernels/abi.h and kernels/<family>/<family>.wit -> generated C, Python and JavaScript (tools/abi.py
+and tools/wit.py write them) -> build/kernels/{simd,relaxed}/<family>.wasm. Owns the compiler's
+flags; the kernels own their speed. A family is compiled again only when something it is made
+from has changed, and families are compiled side by side.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.dependencies import pin
+from tools.project import (
+    BUILD,
+    CACHE,
+    KERNELS,
+    PACKAGE,
+    ROOT,
+    WEB,
+    BuildError,
+    digest,
+    families,
+    files_below,
+    remove,
+    replace_file,
+    run,
+)
+from tools.steps import STAMPS, Line, step
+from tools.wasm import read_module
+
+COMPILED = BUILD / "kernels"
+GENERATED = KERNELS / "generated"
+PROCESSOR = "processor"
+
+_FEATURES = "generic+simd128+bulk_memory+atomics+mutable_globals"
+_BUILDS = {"simd": ("", []), "relaxed": ("+relaxed_simd", ["-DTW_RELAXED=1"])}
+_COMPILE = [
+    "-target", "wasm32-freestanding", "-fPIC", "-ffreestanding", "-O2", "-std=gnu17",
+    "-fno-math-errno", "-Wall", "-Wextra", "-Werror",
+    "-I", str(KERNELS), "-I", str(GENERATED),
+]  # fmt: skip
+# --strip-all drops the name section and keeps dylink.0, which is checked below.
+_LINK = [
+    "-shared", "--experimental-pic", "--no-entry", "--import-memory", "--shared-memory",
+    "--max-memory=4294967296", "--strip-all",
+]  # fmt: skip
+_IMPORTS = {
+    "memory", "__indirect_function_table", "__stack_pointer", "__memory_base", "__table_base",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One module to make: a family in one of its builds."""
+
+    family: str
+    build: str
+
+    @property
+    def path(self) -> Path:
+        return COMPILED / self.build / f"{self.family}.wasm"
+
+    @property
+    def stamp(self) -> Path:
+        return STAMPS / "kernels" / f"{self.build}-{self.family}"
+
+    def sources(self) -> list[Path]:
+        return sorted((KERNELS / self.family).glob("*.c"))
+
+    def key(self) -> str:
+        """Hash of everything the module is made from."""
+        headers = [*KERNELS.glob("*.h"), *(KERNELS / self.family).glob("*.h")]
+        headers += GENERATED.glob("*.h")
+        features, defines = _BUILDS[self.build]
+        flags = [pin("ziglang"), _FEATURES, features, *defines, *_COMPILE, *_LINK]
+        # Paths in the flags differ from tree to tree; the stamps are this tree's own.
+        return digest([*flags, *sorted(headers), *self.sources()])
+
+
+def targets() -> list[Target]:
+    """All modules: every family twice, the processor, which has nothing to relax, once."""
+    found = [Target(f, b) for f in families() if f != PROCESSOR for b in _BUILDS]
+    if list((KERNELS / PROCESSOR).glob("*.c")):
+        found.append(Target(PROCESSOR, "simd"))
+    return found
+
+
+def generate() -> None:
+    """Write the code that is generated from abi.h and the .wit files, as a step."""
+    wits = sorted(KERNELS.glob("**/*.wit"))
+    bindings = PACKAGE / "hal" / "kernels"
+    made = [GENERATED / f"{f}.h" for f in families()]
+    made += [bindings / f"{f.replace('-', '_')}.py" for f in families()]
+    made += [PACKAGE / "hal" / "_abi.py", WEB / "abi.js"]
+    tools = [ROOT / "tools" / "abi.py", ROOT / "tools" / "wit.py"]
+    helpers = sorted((ROOT / "tools").glob("abi_*.py")) + sorted((ROOT / "tools").glob("wit_*.py"))
+    for tool in tools:
+        if not tool.is_file():
+            raise BuildError(f"tools/{tool.name} is missing, so nothing can be generated yet.")
+
+    def action(line: Line) -> str:
+        for tool in tools:
+            line.progress(tool.name)
+            run([sys.executable, tool], what=f"tools/{tool.name}", remedy="Mend what it names.")
+        return f"{len(wits)} .wit files, abi.h"
+
+    step("generate", action, inputs=[*wits, KERNELS / "abi.h", *tools, *helpers], outputs=made)
+
+
+def compile_all() -> None:
+    """Compile what has changed, as one step; other families' results stay when one fails."""
+    wanted = targets()
+    _remove_others(wanted)
+    stale = [t for t in wanted if not _fresh(t)]
+
+    def action(line: Line) -> str:
+        finished: list[str] = []
+
+        def make(target: Target) -> str:
+            try:
+                _make(target)
+            except BuildError as error:
+                return str(error)
+            finished.append(f"{target.build}/{target.family}")
+            line.progress(f"{len(finished)}/{len(stale)} {finished[-1]}")
+            return ""
+
+        with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+            failures = [f for f in pool.map(make, stale) if f]
+        if failures:
+            raise BuildError("\n".join(failures))
+        return f"{len(stale)} of {len(wanted)} modules compiled"
+
+    step("kernels", action, inputs=[t.key() for t in wanted], outputs=[t.path for t in wanted])
+
+
+def _fresh(target: Target) -> bool:
+    return (
+        target.path.is_file()
+        and target.stamp.is_file()
+        and target.stamp.read_text(encoding="ascii") == target.key()
+    )
+
+
+def _remove_others(wanted: list[Target]) -> None:
+    keep = {t.path for t in wanted}
+    for path in COMPILED.glob("*/*.wasm"):
+        if path not in keep:
+            remove(path)
+
+
+def _make(target: Target) -> None:
+    key = target.key()
+    sources = target.sources()
+    if not sources:
+        raise BuildError(f"kernels/{target.family}: there is a .wit but no .c file to compile.")
+    objects = BUILD / "objects" / target.build / target.family
+    remove(objects)
+    objects.mkdir(parents=True)
+    extra_features, defines = _BUILDS[target.build]
+    made = []
+    for source in sources:
+        compiled = objects / f"{source.stem}.o"
+        cpu = f"-mcpu={_FEATURES}{extra_features}"
+        _zig("cc", *_COMPILE, cpu, *defines, "-c", "-o", compiled, source, what=str(source))
+        made.append(compiled)
+    linked = objects / f"{target.family}.wasm"
+    _zig("wasm-ld", *_LINK, "-o", linked, *made, what=f"linking {target.family}")
+    _check(target, linked)
+    replace_file(target.path, linked.read_bytes())
+    replace_file(target.stamp, key.encode("ascii"))
+
+
+def _zig(*arguments: str | Path, what: str) -> None:
+    caches = {
+        "ZIG_GLOBAL_CACHE_DIR": str(CACHE / "zig"),
+        "ZIG_LOCAL_CACHE_DIR": str(CACHE / "zig"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "ziglang", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **caches},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = (done.stderr + done.stdout).strip()
+    if done.returncode:
+        name = what.removeprefix(f"{ROOT}{os.sep}")
+        raise BuildError(f"{name} does not compile:\n{said or f'exit {done.returncode}'}")
+
+
+def _check(target: Target, path: Path) -> None:
+    """A module that any of our loaders would refuse, or that wants a libc, is a build failure."""
+    module = read_module(path.read_bytes())
+    if "dylink.0" not in module.customs:
+        raise BuildError(f"{target.family}: the linked module has no dylink.0 section.")
+    wanted = [name for _, name, _ in module.imports if name not in _IMPORTS]
+    if wanted:
+        raise BuildError(
+            f"{target.family}: the module imports {', '.join(wanted)}; a kernel may use only "
+            "what is defined in its own family's .c files and the headers (there is no libc)."
+        )
+    if not any(kind == "function" for _, kind in module.exports):
+        raise BuildError(f"{target.family}: nothing is exported; include the generated header.")
