@@ -1,0 +1,150 @@
+// exp, erf, tanh, sigmoid and GELU of four floats.
+//
+// The polynomials are ours: each is a minimax fit (Lawson's reweighted least squares on Chebyshev
+// points, against the double-precision functions of CPython's math module), rounded to float. The
+// largest errors stated here are held by tests/kernels/test_gemm_activation.py, in both builds.
+// NaN in gives NaN out everywhere.
+#ifndef TW_MATH_H
+#define TW_MATH_H
+#include <wasm_simd128.h>
+
+#define TW_MATH static inline __attribute__((always_inline))
+
+// a * b + c: one rounding in the relaxed build (where the CPU has it), two in the simd build.
+TW_MATH v128_t tw_madd(v128_t a, v128_t b, v128_t c) {
+#ifdef TW_RELAXED
+  return wasm_f32x4_relaxed_madd(a, b, c);
+#else
+  return wasm_f32x4_add(wasm_f32x4_mul(a, b), c);
+#endif
+}
+
+// c - a * b
+TW_MATH v128_t tw_nmadd(v128_t a, v128_t b, v128_t c) {
+#ifdef TW_RELAXED
+  return wasm_f32x4_relaxed_nmadd(a, b, c);
+#else
+  return wasm_f32x4_sub(c, wasm_f32x4_mul(a, b));
+#endif
+}
+
+TW_MATH v128_t tw_splat(float x) { return wasm_f32x4_splat(x); }
+
+// x between low and high. pmin and pmax are one instruction each and, with x first, keep NaN.
+TW_MATH v128_t tw_clamp(v128_t x, float low, float high) {
+  return wasm_f32x4_pmax(wasm_f32x4_pmin(x, tw_splat(high)), tw_splat(low));
+}
+
+// Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, which also appears in the sum's
+// low bits: cheaper than nearest and trunc_sat on x86.
+#define TW_ROUNDER 12582912.0f
+
+// 2^f for |f| <= 0.5, relative error 7.6e-8.
+TW_MATH v128_t tw_exp2_fraction(v128_t f) {
+  v128_t p = tw_splat(0.001327624311670661f);
+  p = tw_madd(p, f, tw_splat(0.009675770066678524f));
+  p = tw_madd(p, f, tw_splat(0.05550715699791908f));
+  p = tw_madd(p, f, tw_splat(0.24022115767002106f));
+  p = tw_madd(p, f, tw_splat(0.6931469440460205f));
+  return tw_madd(p, f, tw_splat(1.0f));
+}
+
+// e^r for |r| <= ln(2)/2, relative error 3.1e-9 before rounding.
+TW_MATH v128_t tw_exp_fraction(v128_t r) {
+  v128_t p = tw_splat(0.001381446490995586f);
+  p = tw_madd(p, r, tw_splat(0.008368780836462975f));
+  p = tw_madd(p, r, tw_splat(0.04166839271783829f));
+  p = tw_madd(p, r, tw_splat(0.1666651964187622f));
+  p = tw_madd(p, r, tw_splat(0.4999999403953552f));
+  p = tw_madd(wasm_f32x4_mul(p, r), r, r);
+  return wasm_f32x4_add(p, tw_splat(1.0f));
+}
+
+// x - n ln(2), with ln(2) in two parts; the first has 9 significant bits, so that n times it is exact.
+TW_MATH v128_t tw_exp_reduce(v128_t x, v128_t n) {
+  return tw_nmadd(n, tw_splat(-2.12194440e-4f), tw_nmadd(n, tw_splat(0.693359375f), x));
+}
+
+// e^x, at most 2 ulp, over the whole range: denormal results, 0 and infinity included.
+TW_MATH v128_t tw_exp(v128_t x) {
+  x = tw_clamp(x, -104.0f, 89.0f);
+  v128_t t = tw_madd(x, tw_splat(1.44269504f), tw_splat(TW_ROUNDER));
+  v128_t r = tw_exp_reduce(x, wasm_f32x4_sub(t, tw_splat(TW_ROUNDER)));
+  // 2^n in two factors, for n lies in -150 .. 128.
+  v128_t n = wasm_i32x4_sub(t, tw_splat(TW_ROUNDER));
+  v128_t half = wasm_i32x4_shr(n, 1), bias = wasm_i32x4_splat(127);
+  v128_t s0 = wasm_i32x4_shl(wasm_i32x4_add(half, bias), 23);
+  v128_t s1 = wasm_i32x4_shl(wasm_i32x4_add(wasm_i32x4_sub(n, half), bias), 23);
+  return wasm_f32x4_mul(wasm_f32x4_mul(tw_exp_fraction(r), s0), s1);
+}
+
+// e^x for x <= 0, at most 2 ulp where the result is a normal number; 0 below -87.
+TW_MATH v128_t tw_exp_nonpositive(v128_t x) {
+  v128_t t = tw_madd(x, tw_splat(1.44269504f), tw_splat(TW_ROUNDER));
+  v128_t r = tw_exp_reduce(x, wasm_f32x4_sub(t, tw_splat(TW_ROUNDER)));
+  v128_t s = wasm_i32x4_shl(wasm_i32x4_add(t, wasm_i32x4_splat(127)), 23);
+  v128_t y = wasm_f32x4_mul(tw_exp_fraction(r), s);
+  return wasm_v128_andnot(y, wasm_f32x4_lt(x, tw_splat(-87.0f)));
+}
+
+// erf(x), at most 2 ulp. |x| < 1: x + x P(x^2); else 1 - 2^-Q(|x|).
+TW_MATH v128_t tw_erf(v128_t x) {
+  v128_t a = wasm_f32x4_abs(x);
+  v128_t s = wasm_f32x4_mul(x, x);
+  v128_t p = tw_splat(7.853861461626366e-05f);
+  p = tw_madd(p, s, tw_splat(-0.0008010193705558777f));
+  p = tw_madd(p, s, tw_splat(0.005188327748328447f));
+  p = tw_madd(p, s, tw_splat(-0.026853812858462334f));
+  p = tw_madd(p, s, tw_splat(0.1128358542919159f));
+  p = tw_madd(p, s, tw_splat(-0.3761262595653534f));
+  p = tw_madd(p, s, tw_splat(0.12837916612625122f));
+  v128_t small = tw_madd(p, x, x);
+
+  v128_t b = wasm_f32x4_pmin(a, tw_splat(4.0f));
+  v128_t q = tw_splat(-0.00026772695127874613f);
+  q = tw_madd(q, b, tw_splat(0.004240959417074919f));
+  q = tw_madd(q, b, tw_splat(-0.03145843371748924f));
+  q = tw_madd(q, b, tw_splat(0.14865152537822723f));
+  q = tw_madd(q, b, tw_splat(0.9207649827003479f));
+  q = tw_madd(q, b, tw_splat(1.6259751319885254f));
+  q = tw_madd(q, b, tw_splat(0.0005103051662445068f));
+  v128_t t = wasm_f32x4_sub(tw_splat(TW_ROUNDER), q);
+  v128_t f = wasm_f32x4_sub(wasm_f32x4_sub(tw_splat(TW_ROUNDER), t), q);  // n - q
+  v128_t power = wasm_i32x4_shl(wasm_i32x4_add(t, wasm_i32x4_splat(127)), 23);
+  v128_t large = tw_nmadd(tw_exp2_fraction(f), power, tw_splat(1.0f));
+  large = wasm_v128_bitselect(x, large, wasm_i32x4_splat(0x80000000));
+  return wasm_v128_bitselect(large, small, wasm_f32x4_ge(a, tw_splat(1.0f)));
+}
+
+// tanh(x), at most 3 ulp. |x| < 0.625: x + x P(x^2); else 1 - 2 / (e^2|x| + 1).
+TW_MATH v128_t tw_tanh(v128_t x) {
+  v128_t a = wasm_f32x4_abs(x);
+  v128_t s = wasm_f32x4_mul(x, x);
+  v128_t p = tw_splat(-0.005704983603209257f);
+  p = tw_madd(p, s, tw_splat(0.0206390842795372f));
+  p = tw_madd(p, s, tw_splat(-0.05373971536755562f));
+  p = tw_madd(p, s, tw_splat(0.13331441581249237f));
+  p = tw_madd(p, s, tw_splat(-0.3333328068256378f));
+  v128_t small = tw_madd(wasm_f32x4_mul(p, s), x, x);
+
+  v128_t e = tw_exp_nonpositive(wasm_f32x4_mul(a, tw_splat(-2.0f)));
+  v128_t one = tw_splat(1.0f);
+  v128_t large = wasm_f32x4_div(wasm_f32x4_sub(one, e), wasm_f32x4_add(one, e));
+  large = wasm_v128_bitselect(x, large, wasm_i32x4_splat(0x80000000));
+  return wasm_v128_bitselect(large, small, wasm_f32x4_ge(a, tw_splat(0.625f)));
+}
+
+// 1 / (1 + e^-x), at most 4 ulp where e^-x is finite, 0 below.
+TW_MATH v128_t tw_sigmoid(v128_t x) {
+  v128_t one = tw_splat(1.0f);
+  return wasm_f32x4_div(one, wasm_f32x4_add(one, tw_exp(wasm_f32x4_neg(x))));
+}
+
+// x (1 + erf(x / sqrt 2)) / 2. On the far negative side the sum cancels, as it does in every
+// implementation of this formula: the error is absolute there, below 1e-7 |x|.
+TW_MATH v128_t tw_gelu(v128_t x) {
+  v128_t h = wasm_f32x4_mul(x, tw_splat(0.5f));
+  return tw_madd(h, tw_erf(wasm_f32x4_mul(x, tw_splat(0.70710678f))), h);
+}
+
+#endif
