@@ -2,8 +2,8 @@
 
 Owns: reading safetensors, the BERT encoder's graph as PyTorch's exporter spells it, ONNX external
 data, and the pieces of the weights that the page streams. Never computes an embedding and never
-changes a weight: linear layers are only transposed, as the exporter does. Runs on the desktop, once,
-before the site is assembled; the same weights always give the same bytes.
+changes a weight: linear layers are only transposed, as the exporter does. Runs on the desktop,
+once, before the site is assembled; the same weights always give the same bytes.
 
     python tools/minilm.py --build build/models/minilm --dist dist/models/minilm
 """
@@ -72,7 +72,7 @@ class Config:
 def read_safetensors(path: Path) -> dict[str, Array]:
     """Tensors by name, as read-only views of the mapped file.
 
-    The format: u64 length, that many bytes of JSON, then the raw little-endian bytes that the JSON's
+    The format: u64 length, that many bytes of JSON, then raw little-endian bytes that the JSON's
     `data_offsets` point into. A file that does not keep to it is a ValueError.
     """
     with path.open("rb") as file:
@@ -95,7 +95,7 @@ def read_safetensors(path: Path) -> dict[str, Array]:
 
 
 class Exporter:
-    """Writes the graph node by node, in the exporter's spelling. Each method returns a value's name."""
+    """Writes the graph node by node, in the exporter's spelling; methods return values' names."""
 
     def __init__(self, config: Config, weights: Mapping[str, Array], decomposed: bool) -> None:
         self.config = config
@@ -283,7 +283,7 @@ class Exporter:
         return self.op("Expand", [x, self.op("Where", [kept, ones, shape], scope)], scope)
 
     def pooling(self, tokens: str) -> str:
-        """Mean over the tokens that count, then length 1: sentence-transformers' two last modules."""
+        """Mean over the tokens that count, then length 1: as sentence-transformers does it."""
         scope = "/pooling"
         mask = self.expand(
             self.unsqueeze("attention_mask", -1, scope), self.op("Shape", [tokens], scope), 3, scope
@@ -392,7 +392,7 @@ def write_pieces(data: Path, folder: Path, piece_bytes: int = PIECE_BYTES) -> Pa
 
 
 def package_folder() -> Path:
-    """Where pip put the weights; the package itself is not imported, as it would ask for PyTorch."""
+    """Where pip put the weights; the package is not imported, as it would ask for PyTorch."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
