@@ -1,37 +1,16 @@
-// exp, erf, tanh, sigmoid and GELU of four floats.
+// Functions of four floats in registers: exponentials, logarithms, erf and what is made of them.
+// Loads, stores and multiply-add are in simd.h.
 //
 // The polynomials are ours: each is a minimax fit (Lawson's reweighted least squares on Chebyshev
-// points, against the double-precision functions of CPython's math module), rounded to float. The
-// largest errors stated here are held by tests/kernels/test_gemm_activation.py, in both builds.
-// NaN in gives NaN out everywhere.
+// points, against the double-precision functions of CPython's math module), rounded to float;
+// math_fit.py makes those of the second half again. The largest errors stated here are held by
+// tests/kernels/test_math.py, in both builds. NaN in gives NaN out everywhere.
 #ifndef TW_MATH_H
 #define TW_MATH_H
-#include <wasm_simd128.h>
-
-#define TW_MATH static inline __attribute__((always_inline))
-
-// a * b + c: one rounding in the relaxed build (where the CPU has it), two in the simd build.
-TW_MATH v128_t tw_madd(v128_t a, v128_t b, v128_t c) {
-#ifdef TW_RELAXED
-  return wasm_f32x4_relaxed_madd(a, b, c);
-#else
-  return wasm_f32x4_add(wasm_f32x4_mul(a, b), c);
-#endif
-}
-
-// c - a * b
-TW_MATH v128_t tw_nmadd(v128_t a, v128_t b, v128_t c) {
-#ifdef TW_RELAXED
-  return wasm_f32x4_relaxed_nmadd(a, b, c);
-#else
-  return wasm_f32x4_sub(c, wasm_f32x4_mul(a, b));
-#endif
-}
-
-TW_MATH v128_t tw_splat(float x) { return wasm_f32x4_splat(x); }
+#include "simd.h"
 
 // x between low and high. pmin and pmax are one instruction each and, with x first, keep NaN.
-TW_MATH v128_t tw_clamp(v128_t x, float low, float high) {
+TW_INLINE v128_t tw_clamp(v128_t x, float low, float high) {
   return wasm_f32x4_pmax(wasm_f32x4_pmin(x, tw_splat(high)), tw_splat(low));
 }
 
@@ -40,7 +19,7 @@ TW_MATH v128_t tw_clamp(v128_t x, float low, float high) {
 #define TW_ROUNDER 12582912.0f
 
 // 2^f for |f| <= 0.5, relative error 7.6e-8.
-TW_MATH v128_t tw_exp2_fraction(v128_t f) {
+TW_INLINE v128_t tw_exp2_fraction(v128_t f) {
   v128_t p = tw_splat(0.001327624311670661f);
   p = tw_madd(p, f, tw_splat(0.009675770066678524f));
   p = tw_madd(p, f, tw_splat(0.05550715699791908f));
@@ -49,24 +28,27 @@ TW_MATH v128_t tw_exp2_fraction(v128_t f) {
   return tw_madd(p, f, tw_splat(1.0f));
 }
 
-// e^r for |r| <= ln(2)/2, relative error 3.1e-9 before rounding.
-TW_MATH v128_t tw_exp_fraction(v128_t r) {
+// e^r - 1 for |r| <= ln(2)/2, error 3.1e-9 before rounding.
+TW_INLINE v128_t tw_expm1_fraction(v128_t r) {
   v128_t p = tw_splat(0.001381446490995586f);
   p = tw_madd(p, r, tw_splat(0.008368780836462975f));
   p = tw_madd(p, r, tw_splat(0.04166839271783829f));
   p = tw_madd(p, r, tw_splat(0.1666651964187622f));
   p = tw_madd(p, r, tw_splat(0.4999999403953552f));
-  p = tw_madd(wasm_f32x4_mul(p, r), r, r);
-  return wasm_f32x4_add(p, tw_splat(1.0f));
+  return tw_madd(wasm_f32x4_mul(p, r), r, r);
+}
+
+TW_INLINE v128_t tw_exp_fraction(v128_t r) {
+  return wasm_f32x4_add(tw_expm1_fraction(r), tw_splat(1.0f));
 }
 
 // x - n ln(2), with ln(2) in two parts; the first has 9 significant bits, so that n times it is exact.
-TW_MATH v128_t tw_exp_reduce(v128_t x, v128_t n) {
+TW_INLINE v128_t tw_exp_reduce(v128_t x, v128_t n) {
   return tw_nmadd(n, tw_splat(-2.12194440e-4f), tw_nmadd(n, tw_splat(0.693359375f), x));
 }
 
 // e^x, at most 2 ulp, over the whole range: denormal results, 0 and infinity included.
-TW_MATH v128_t tw_exp(v128_t x) {
+TW_INLINE v128_t tw_exp(v128_t x) {
   x = tw_clamp(x, -104.0f, 89.0f);
   v128_t t = tw_madd(x, tw_splat(1.44269504f), tw_splat(TW_ROUNDER));
   v128_t r = tw_exp_reduce(x, wasm_f32x4_sub(t, tw_splat(TW_ROUNDER)));
@@ -79,7 +61,7 @@ TW_MATH v128_t tw_exp(v128_t x) {
 }
 
 // e^x for x <= 0, at most 2 ulp where the result is a normal number; 0 below -87.
-TW_MATH v128_t tw_exp_nonpositive(v128_t x) {
+TW_INLINE v128_t tw_exp_nonpositive(v128_t x) {
   v128_t t = tw_madd(x, tw_splat(1.44269504f), tw_splat(TW_ROUNDER));
   v128_t r = tw_exp_reduce(x, wasm_f32x4_sub(t, tw_splat(TW_ROUNDER)));
   v128_t s = wasm_i32x4_shl(wasm_i32x4_add(t, wasm_i32x4_splat(127)), 23);
@@ -88,7 +70,7 @@ TW_MATH v128_t tw_exp_nonpositive(v128_t x) {
 }
 
 // erf(x), at most 2 ulp. |x| < 1: x + x P(x^2); else 1 - 2^-Q(|x|).
-TW_MATH v128_t tw_erf(v128_t x) {
+TW_INLINE v128_t tw_erf(v128_t x) {
   v128_t a = wasm_f32x4_abs(x);
   v128_t s = wasm_f32x4_mul(x, x);
   v128_t p = tw_splat(7.853861461626366e-05f);
@@ -116,8 +98,8 @@ TW_MATH v128_t tw_erf(v128_t x) {
   return wasm_v128_bitselect(large, small, wasm_f32x4_ge(a, tw_splat(1.0f)));
 }
 
-// tanh(x), at most 3 ulp. |x| < 0.625: x + x P(x^2); else 1 - 2 / (e^2|x| + 1).
-TW_MATH v128_t tw_tanh(v128_t x) {
+// tanh(x), at most 2 ulp. |x| < 0.625: x + x P(x^2); else 1 - 2 e / (1 + e), e = e^-2|x|.
+TW_INLINE v128_t tw_tanh(v128_t x) {
   v128_t a = wasm_f32x4_abs(x);
   v128_t s = wasm_f32x4_mul(x, x);
   v128_t p = tw_splat(-0.005704983603209257f);
@@ -129,22 +111,97 @@ TW_MATH v128_t tw_tanh(v128_t x) {
 
   v128_t e = tw_exp_nonpositive(wasm_f32x4_mul(a, tw_splat(-2.0f)));
   v128_t one = tw_splat(1.0f);
-  v128_t large = wasm_f32x4_div(wasm_f32x4_sub(one, e), wasm_f32x4_add(one, e));
+  v128_t large = wasm_f32x4_div(wasm_f32x4_add(e, e), wasm_f32x4_add(one, e));
+  large = wasm_f32x4_sub(one, large);
   large = wasm_v128_bitselect(x, large, wasm_i32x4_splat(0x80000000));
   return wasm_v128_bitselect(large, small, wasm_f32x4_ge(a, tw_splat(0.625f)));
 }
 
-// 1 / (1 + e^-x), at most 4 ulp where e^-x is finite, 0 below.
-TW_MATH v128_t tw_sigmoid(v128_t x) {
+// 1 / (1 + e^-x), at most 2 ulp where the result is a normal number, 0 below. From e^-|x|, which
+// neither overflows nor, for the negative side, loses the exponential's last bits to a quotient.
+TW_INLINE v128_t tw_sigmoid(v128_t x) {
   v128_t one = tw_splat(1.0f);
-  return wasm_f32x4_div(one, wasm_f32x4_add(one, tw_exp(wasm_f32x4_neg(x))));
+  v128_t e = tw_exp_nonpositive(wasm_f32x4_neg(wasm_f32x4_abs(x)));
+  v128_t above = wasm_f32x4_ge(x, tw_splat(0.0f));
+  return wasm_f32x4_div(wasm_v128_bitselect(one, e, above), wasm_f32x4_add(one, e));
 }
 
 // x (1 + erf(x / sqrt 2)) / 2. On the far negative side the sum cancels, as it does in every
 // implementation of this formula: the error is absolute there, below 1e-7 |x|.
-TW_MATH v128_t tw_gelu(v128_t x) {
+TW_INLINE v128_t tw_gelu(v128_t x) {
   v128_t h = wasm_f32x4_mul(x, tw_splat(0.5f));
   return tw_madd(h, tw_erf(wasm_f32x4_mul(x, tw_splat(0.70710678f))), h);
+}
+
+// e^x - 1 for x <= 0, without cancellation, at most 2 ulp.
+TW_INLINE v128_t tw_expm1_nonpositive(v128_t x) {
+  x = wasm_f32x4_pmax(x, tw_splat(-87.0f));
+  v128_t t = tw_madd(x, tw_splat(1.44269504f), tw_splat(TW_ROUNDER));
+  v128_t r = tw_exp_reduce(x, wasm_f32x4_sub(t, tw_splat(TW_ROUNDER)));
+  v128_t s = wasm_i32x4_shl(wasm_i32x4_add(t, wasm_i32x4_splat(127)), 23);
+  return tw_madd(tw_expm1_fraction(r), s, wasm_f32x4_sub(s, tw_splat(1.0f)));
+}
+
+// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+TW_INLINE v128_t tw_gelu_tanh(v128_t x) {
+  v128_t h = wasm_f32x4_mul(x, tw_splat(0.5f));
+  v128_t c = tw_madd(wasm_f32x4_mul(x, x), tw_splat(0.0356774081f), tw_splat(0.797884561f));
+  return tw_madd(h, tw_tanh(wasm_f32x4_mul(x, c)), h);
+}
+
+// -- logarithms ----------------------------------------------------------------------------------
+
+// log(1 + f) for sqrt(1/2) <= 1 + f < sqrt(2), plus e ln 2
+TW_INLINE v128_t tw_log_reduced(v128_t f, v128_t e) {
+  v128_t s = wasm_f32x4_mul(f, f);
+  v128_t p = tw_madd(f, tw_splat(-0.0763747096f), tw_splat(0.127627313f));
+  p = tw_madd(p, f, tw_splat(-0.131594718f));
+  p = tw_madd(p, f, tw_splat(0.14201501f));
+  p = tw_madd(p, f, tw_splat(-0.166234136f));
+  p = tw_madd(p, f, tw_splat(0.200012445f));
+  p = tw_madd(p, f, tw_splat(-0.250008196f));
+  p = tw_madd(p, f, tw_splat(0.333333313f));
+  v128_t y = wasm_f32x4_mul(wasm_f32x4_mul(f, s), p);
+  y = tw_madd(e, tw_splat(-2.12194440e-4f), y);
+  y = tw_nmadd(s, tw_splat(0.5f), y);
+  return tw_madd(e, tw_splat(0.693359375f), wasm_f32x4_add(f, y));
+}
+
+// x = 2^e m with sqrt(1/2) <= m < sqrt(2), for normal positive x
+TW_INLINE v128_t tw_log_split(v128_t x, v128_t *e) {
+  const v128_t origin = wasm_i32x4_splat(0x3f3504f3);  // sqrt(1/2)
+  v128_t bits = wasm_i32x4_sub(x, origin);
+  *e = wasm_f32x4_convert_i32x4(wasm_i32x4_shr(bits, 23));
+  return wasm_i32x4_add(wasm_v128_and(bits, wasm_i32x4_splat(0x7fffff)), origin);
+}
+
+// Natural logarithm; of 0 -inf, below 0 NaN.
+TW_INLINE v128_t tw_log(v128_t x) {
+  v128_t tiny = wasm_f32x4_lt(x, tw_splat(1.17549435e-38f));
+  v128_t scaled = wasm_v128_bitselect(wasm_f32x4_mul(x, tw_splat(8388608.0f)), x, tiny);
+  v128_t e, m = tw_log_split(scaled, &e);
+  e = wasm_f32x4_sub(e, wasm_v128_and(tiny, tw_splat(23.0f)));
+  v128_t y = tw_log_reduced(wasm_f32x4_sub(m, tw_splat(1.0f)), e);
+  v128_t finite = wasm_f32x4_lt(x, tw_splat(__builtin_inff()));  // false for NaN
+  y = wasm_v128_bitselect(y, x, finite);
+  y = wasm_v128_bitselect(tw_splat(-__builtin_inff()), y, wasm_f32x4_eq(x, tw_splat(0.0f)));
+  return wasm_v128_or(y, wasm_f32x4_lt(x, tw_splat(0.0f)));
+}
+
+// log(1 + x) for 0 <= x <= 1: log(u) and what rounding u = 1 + x lost, over u
+TW_INLINE v128_t tw_log1p_unit(v128_t x) {
+  v128_t one = tw_splat(1.0f);
+  v128_t u = wasm_f32x4_add(one, x);
+  v128_t lost = wasm_f32x4_sub(x, wasm_f32x4_sub(u, one));
+  v128_t e, m = tw_log_split(u, &e);
+  v128_t y = tw_log_reduced(wasm_f32x4_sub(m, one), e);
+  return wasm_f32x4_add(y, wasm_f32x4_div(lost, u));
+}
+
+// log(1 + e^x)
+TW_INLINE v128_t tw_softplus(v128_t x) {
+  v128_t e = tw_exp_nonpositive(wasm_f32x4_neg(wasm_f32x4_abs(x)));
+  return wasm_f32x4_add(wasm_f32x4_max(x, tw_splat(0.0f)), tw_log1p_unit(e));
 }
 
 #endif
