@@ -68,7 +68,7 @@ class Target:
 
     @property
     def stamp(self) -> Path:
-        return STAMPS / "kernels" / f"{self.build}-{self.family}"
+        return STAMPS / "modules" / f"{self.build}-{self.family}"
 
     def sources(self) -> list[Path]:
         return sorted((KERNELS / self.family).glob("*.c"))
