@@ -1,0 +1,46 @@
+"""What each operation means: arity, shape rule, dtype rule, NumPy reference. One file a chapter.
+
+Importing this package fills OPS.
+"""
+
+from __future__ import annotations
+
+from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
+    create,
+    elementwise,
+    index,
+    layout,
+    nn,
+    reduce,
+)
+from tilework.ir.opdefs.registry import (
+    FOLD_LIMIT,
+    OPS,
+    DataDependent,
+    Info,
+    OpDef,
+    define,
+    evaluate,
+    fail,
+    infer_node,
+    info_of,
+    label,
+    opdef,
+    resolve,
+)
+
+__all__ = [
+    "FOLD_LIMIT",
+    "OPS",
+    "DataDependent",
+    "Info",
+    "OpDef",
+    "define",
+    "evaluate",
+    "fail",
+    "infer_node",
+    "info_of",
+    "label",
+    "opdef",
+    "resolve",
+]

@@ -1,0 +1,230 @@
+"""OpDef, Info and the table OPS: what every operation of the graph means.
+
+An operation has ONE form in which `infer` and `reference` see it, the resolved one: what ONNX
+passes as a small tensor but decides a shape or an order (axes, a target shape, slice bounds) is an
+attribute. In a graph such a thing may still be a trailing input, because its value may hang on the
+run's shapes; `values` names those inputs and `resolve` moves them over once their values are known.
+Never touches devices, kernels or plans; the planner, the folder, the host fallback and the oracle
+`ir.reference` are built on it.
+
+To add an operation: one `define(...)` in the chapter it belongs to, in `ir/opdefs/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilework.core.dtypes import DType, from_numpy
+from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented
+from tilework.ir.graph import Node
+
+Array: TypeAlias = NDArray[Any]
+Attrs: TypeAlias = Mapping[str, Any]
+
+# Values with more elements are not carried through inference: shape arithmetic is small, and
+# folding large constants is a pass's decision, not inference's.
+FOLD_LIMIT = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Info:
+    """What is known of a tensor: dtype, concrete shape, and its value where that is small."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    value: Array | None = None
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+
+Infer: TypeAlias = Callable[[Node, Sequence[Any]], list[Info]]
+Reference: TypeAlias = Callable[..., tuple[Array, ...]]
+Normalise: TypeAlias = Callable[[Node, Sequence[Any]], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class OpDef:
+    """One operation.
+
+    `infer(node, infos)` gives an Info per output; `reference(attrs, *arrays)` a NumPy array per
+    output with ONNX's exact semantics. Both see the resolved node; an absent optional input is
+    None. `values` maps an attribute to the input that may hold it instead. `normalise(node, infos)`
+    gives attributes to replace (negative axes counted from the front, defaults spelled out).
+    `outputs` is the number of outputs, or -1 when the node says it.
+    """
+
+    name: str
+    min_inputs: int
+    max_inputs: int  # -1: no limit
+    outputs: int
+    infer: Infer
+    reference: Reference
+    values: Mapping[str, int]
+    normalise: Normalise | None = None
+
+
+OPS: dict[str, OpDef] = {}
+
+
+class DataDependent(NotImplemented):
+    """A shape hangs on a tensor's value that is not known before the run."""
+
+
+def define(
+    name: str,
+    inputs: int | tuple[int, int],
+    infer: Infer,
+    reference: Reference,
+    *,
+    outputs: int = 1,
+    values: Mapping[str, int] | None = None,
+    normalise: Normalise | None = None,
+) -> OpDef:
+    """Enter an operation into OPS. `inputs` is its number or (fewest, most), most -1: no limit."""
+    fewest, most = (inputs, inputs) if isinstance(inputs, int) else inputs
+    if name in OPS:
+        raise InvalidArgument(f"operation '{name}' is defined twice")
+    entry = OpDef(name, fewest, most, outputs, infer, reference, values or {}, normalise)
+    OPS[name] = entry
+    return entry
+
+
+def opdef(node: Node) -> OpDef:
+    """The definition of `node.op`; NotImplemented naming the node when there is none."""
+    found = OPS.get(node.op)
+    if found is None:
+        raise NotImplemented(
+            f"{label(node)}: operation '{node.op}' is not defined; define it in tilework/ir/opdefs"
+        )
+    return found
+
+
+def label(node: Node) -> str:
+    """How an error names the node: its origin, else the operation and first output."""
+    return node.origin or f"{node.op} '{node.outputs[0] if node.outputs else ''}'"
+
+
+def fail(node: Node, infos: Sequence[Info | None], reason: str) -> InvalidArgument:
+    """The error of a node whose inputs do not fit; names the node and the inputs' shapes."""
+    inputs = ", ".join("absent" if info is None else str(info) for info in infos)
+    return InvalidArgument(f"{label(node)}: {reason} (inputs: {inputs})")
+
+
+def check_arity(node: Node, definition: OpDef) -> None:
+    """InvalidGraph when the number of inputs or outputs is not the operation's."""
+    given = len(node.inputs)
+    required = node.inputs[: definition.min_inputs]
+    if len(required) < definition.min_inputs or "" in required:
+        # An input that `values` names may have become an attribute.
+        missing = {i for i in range(definition.min_inputs) if i >= given or not node.inputs[i]}
+        held = {index for name, index in definition.values.items() if name in node.attrs}
+        if missing - held:
+            raise InvalidGraph(
+                f"{label(node)}: {given} inputs, '{node.op}' needs {definition.min_inputs}; "
+                f"input {min(missing - held)} is absent"
+            )
+    if 0 <= definition.max_inputs < given:
+        raise InvalidGraph(
+            f"{label(node)}: {given} inputs, '{node.op}' takes at most {definition.max_inputs}"
+        )
+    if definition.outputs >= 0 and len(node.outputs) > definition.outputs:
+        raise InvalidGraph(
+            f"{label(node)}: {len(node.outputs)} outputs, '{node.op}' has {definition.outputs}"
+        )
+
+
+def resolve(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Info | None]]:
+    """The node in its resolved form, and the infos of the inputs that it still has.
+
+    Raises DataDependent when an input that `values` names has no known value.
+    """
+    definition = opdef(node)
+    check_arity(node, definition)
+    kept = list(infos)
+    attrs: dict[str, Any] | None = None
+    inputs = node.inputs
+    if definition.values:
+        lowest = len(kept)
+        for name, index in definition.values.items():
+            if index >= len(kept):
+                continue
+            lowest = min(lowest, index)
+            info = kept[index]
+            if info is None:
+                continue
+            if info.value is None:
+                raise DataDependent(
+                    f"{label(node)}: its '{name}' is computed from data ('{inputs[index]}'), so "
+                    "the shapes that follow are not known before the run"
+                )
+            attrs = dict(node.attrs) if attrs is None else attrs
+            attrs[name] = as_attribute(info.value)
+        if lowest < len(kept):
+            kept, inputs = kept[:lowest], inputs[:lowest]
+    if attrs is not None or inputs is not node.inputs:
+        node = replace(node, inputs=inputs, attrs=node.attrs if attrs is None else attrs)
+    if definition.normalise is not None:
+        try:
+            changed = definition.normalise(node, kept)
+        except InvalidArgument as error:
+            raise fail(node, kept, str(error)) from None
+        if changed:
+            node = replace(node, attrs={**node.attrs, **changed})
+    return node, kept
+
+
+def as_attribute(value: Array) -> Any:
+    """An array as the attribute that stands for it: a number, or a flat tuple of numbers."""
+    return value.item() if value.ndim == 0 else tuple(value.reshape(-1).tolist())
+
+
+def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Info]]:
+    """The resolved node and an Info per output; small known values are carried along.
+
+    Raises InvalidGraph, InvalidArgument or DataDependent, each naming the node.
+    """
+    node, kept = resolve(node, infos)
+    definition = OPS[node.op]
+    results = definition.infer(node, kept)
+    if all(info is None or info.value is not None for info in kept) and all(
+        result.value is None and _small(result.shape) for result in results
+    ):
+        arrays = [None if info is None else info.value for info in kept]
+        values = definition.reference(node.attrs, *arrays)
+        results = [
+            Info(result.dtype, result.shape, value)
+            for result, value in zip(results, values, strict=False)  # trailing ones are unused
+        ]
+    return node, results
+
+
+def _small(shape: tuple[int, ...]) -> bool:
+    size = 1
+    for extent in shape:
+        size *= extent
+    return size <= FOLD_LIMIT
+
+
+def evaluate(node: Node, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    """The node's outputs by its reference; the host fallback. Checks as inference does."""
+    infos = [None if array is None else info_of(array) for array in arrays]
+    node, kept = resolve(node, infos)
+    definition = OPS[node.op]
+    definition.infer(node, kept)
+    return definition.reference(node.attrs, *arrays[: len(kept)])
+
+
+def info_of(array: Array) -> Info:
+    """The Info of an array whose value is known."""
+    return Info(from_numpy(array.dtype), array.shape, array)
+
+
+def warn_free() -> Any:
+    """NumPy without floating-point warnings: ONNX's results are IEEE's, inf and nan included."""
+    return np.errstate(all="ignore")
