@@ -33,6 +33,8 @@ _TOKEN = re.compile(
     r"|(?P<mark>->|[{}()<>,:;=@./*_])",
     re.DOTALL,
 )
+# classes that the generated Python imports
+_RESERVED = ("binding", "kernel", "int-enum", "named-tuple")
 _KEBAB = re.compile(r"(?:[a-z][a-z0-9]*|[A-Z][A-Z0-9]*)(?:-(?:[a-z0-9]+|[A-Z0-9]+))*\Z")
 
 
@@ -252,7 +254,7 @@ class Reader:
         self.expect(";", " after use")
 
     def enum(self, doc: str) -> None:
-        name = self.name("the enum's name", {*self.enums, *self.records}).text
+        name = self.name("the enum's name", {*self.enums, *self.records, *_RESERVED}).text
         self.expect("{")
         cases: list[str] = []
         while not self.take("}"):
@@ -265,7 +267,7 @@ class Reader:
         self.enums[name] = Enum(name, tuple(cases), 1 if len(cases) <= 256 else 2, doc)
 
     def record(self, doc: str) -> None:
-        name = self.name("the record's name", {*self.enums, *self.records}).text
+        name = self.name("the record's name", {*self.enums, *self.records, *_RESERVED}).text
         self.expect("{")
         fields: dict[str, Field] = {}
         offset, alignment = 0, 1
