@@ -1,0 +1,146 @@
+// C = activation(alpha A B + bias) + residual, f32.
+//
+// a         (m, k), rows `lda` apart; any alignment of 4 bytes
+// packed_b  panels of 8 columns, (ceil(n / 8), k, 8), as f32_gemm_pack_b writes them; 16 bytes
+// bias      (n), optional;  residual (m, n), rows `ldr` apart, optional
+// c         (m, n), rows `ldc` apart
+// Tile: x = `tile_n` columns, y = `tile_m` rows, z = matrix of the batch. Scratch: none.
+// C may alias nothing: with several blocks of k it holds partial sums.
+//
+// Within a tile: blocks of k, panels, rows. A panel's block stays in L1 while all rows of the tile
+// pass; A's block stays in L2 while all panels pass.
+#include "gemm.h"
+#include "math.h"
+#include "microkernel.h"
+
+#ifndef TW_GEMM_KC
+#define TW_GEMM_KC 512
+#endif
+
+static const float zeros[TW_PANEL] = {0};
+
+static uint32_t minimum(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+// What happens to a finished sum.
+typedef struct finish {
+  float alpha;
+  const float *bias;      // 0: none, or already in the sum
+  const float *residual;  // 0: none
+  uint32_t ldr;
+  gemm_activation activation;
+} finish;
+
+static inline v128_t activate(v128_t x, gemm_activation activation) {
+  switch (activation) {
+    case GEMM_ACTIVATION_RELU: return wasm_f32x4_max(x, wasm_f32x4_splat(0));
+    case GEMM_ACTIVATION_GELU: return tw_gelu(x);
+    case GEMM_ACTIVATION_TANH: return tw_tanh(x);
+    case GEMM_ACTIVATION_SIGMOID: return tw_sigmoid(x);
+    default: return x;
+  }
+}
+
+// `rows` by one panel of C, in L1 since the sum has just been written.
+static __attribute__((noinline)) void finish_strip(const finish *f, float *c, uint32_t ldc,
+                                                   uint32_t rows) {
+  v128_t alpha = wasm_f32x4_splat(f->alpha);
+  for (uint32_t i = 0; i < rows; i++, c += ldc) {
+    for (uint32_t j = 0; j < TW_PANEL; j += 4) {
+      v128_t x = wasm_f32x4_mul(wasm_v128_load(c + j), alpha);
+      if (f->bias) x = wasm_f32x4_add(x, wasm_v128_load(f->bias + j));
+      x = activate(x, f->activation);
+      if (f->residual)
+        x = wasm_f32x4_add(x, wasm_v128_load(f->residual + (size_t)i * f->ldr + j));
+      wasm_v128_store(c + j, x);
+    }
+  }
+}
+
+static void copy_rows(float *to, uint32_t ld_to, const float *from, uint32_t ld_from,
+                      uint32_t rows, uint32_t columns) {
+  for (uint32_t i = 0; i < rows; i++)
+    for (uint32_t j = 0; j < columns; j++) to[i * ld_to + j] = from[i * ld_from + j];
+}
+
+// Whether `rows` of `columns` elements from element `first` on, `stride` apart, lie in a binding.
+static int within(const tw_binding *b, uint64_t first, uint32_t rows, uint64_t stride,
+                  uint32_t columns) {
+  return (first + (rows - 1) * stride + columns) * sizeof(float) <= b->length;
+}
+
+uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
+  const gemm_params *p = d->params;
+  if (p->tile_m == 0 || p->tile_n == 0 || p->tile_n % TW_PANEL || p->batch_inner == 0 ||
+      p->activation > GEMM_ACTIVATION_SIGMOID || d->binding_count != F32_GEMM_BINDINGS)
+    return TW_INVALID_PARAMS;
+  uint64_t row = (uint64_t)t->y * p->tile_m, column = (uint64_t)t->x * p->tile_n;
+  if (row >= p->m || column >= p->n) return TW_OK;
+  uint32_t rows = minimum(p->m - (uint32_t)row, p->tile_m);
+  uint32_t columns = minimum(p->n - (uint32_t)column, p->tile_n);
+  uint32_t panels = (columns + TW_PANEL - 1) / TW_PANEL;
+
+  const tw_binding *bindings = d->bindings;
+  const tw_binding *bias = &bindings[F32_GEMM_BIAS], *residual = &bindings[F32_GEMM_RESIDUAL];
+  uint64_t outer = t->z / p->batch_inner, inner = t->z % p->batch_inner;
+  uint64_t a0 = outer * p->a_outer + inner * p->a_inner + row * p->lda;
+  uint64_t b0 = outer * p->b_outer + inner * p->b_inner + column * p->k;
+  uint64_t c0 = outer * p->c_outer + inner * p->c_inner + row * p->ldc + column;
+  uint64_t r0 = outer * p->r_outer + inner * p->r_inner + row * p->ldr + column;
+  if (!within(&bindings[F32_GEMM_A], a0, rows, p->lda, p->k) ||
+      !within(&bindings[F32_GEMM_PACKED_B], b0, panels, (uint64_t)p->k * TW_PANEL,
+              p->k * TW_PANEL) ||
+      !within(&bindings[F32_GEMM_C], c0, rows, p->ldc, columns) ||
+      (bias->length && !within(bias, column, 1, 0, columns)) ||
+      (residual->length && !within(residual, r0, rows, p->ldr, columns)))
+    return TW_BINDING_TOO_SHORT;
+
+  const float *a = (const float *)bindings[F32_GEMM_A].data + a0;
+  const float *b = (const float *)bindings[F32_GEMM_PACKED_B].data + b0;
+  float *c = (float *)bindings[F32_GEMM_C].data + c0;
+  const float *biases = bias->length ? (const float *)bias->data + column : 0;
+  const float *residuals = residual->length ? (const float *)residual->data + r0 : 0;
+  int bias_first = biases && p->alpha == 1;  // the sum starts from it, at no cost
+  int plain = p->alpha == 1 && p->activation == GEMM_ACTIVATION_NONE && !residuals;
+
+  uint32_t k0 = 0;
+  do {
+    uint32_t k = minimum(p->k - k0, TW_GEMM_KC);
+    int last = k0 + k == p->k;
+    for (uint32_t j = 0; j < columns; j += TW_PANEL) {
+      uint32_t width = minimum(columns - j, TW_PANEL);
+      // The last panel may be narrower than a panel: everything of C's width goes through these.
+      float narrow_c[TW_ROWS * TW_PANEL], narrow_bias[TW_PANEL], narrow_residual[TW_ROWS * TW_PANEL];
+      const float *panel_bias = biases ? biases + j : 0;
+      if (width < TW_PANEL && biases) {
+        for (uint32_t i = 0; i < TW_PANEL; i++) narrow_bias[i] = i < width ? panel_bias[i] : 0;
+        panel_bias = narrow_bias;
+      }
+      finish f = {p->alpha, bias_first ? 0 : panel_bias, 0, p->ldr, p->activation};
+      tw_strip s = {.lda = p->lda, .k = k, .b = b + (size_t)j * p->k + k0 * TW_PANEL};
+      for (uint32_t i = 0; i < rows; i += TW_ROWS) {
+        uint32_t strip = minimum(rows - i, TW_ROWS);
+        s.a = a + (size_t)i * p->lda + k0;
+        s.c = c + (size_t)i * p->ldc + j;
+        s.ldc = p->ldc;
+        f.residual = residuals ? residuals + (size_t)i * p->ldr + j : 0;
+        f.ldr = p->ldr;
+        float *to = s.c;
+        if (width < TW_PANEL) {
+          if (k0) copy_rows(narrow_c, TW_PANEL, to, p->ldc, strip, width);
+          if (residuals) copy_rows(narrow_residual, TW_PANEL, f.residual, p->ldr, strip, width);
+          s.c = narrow_c;
+          s.ldc = TW_PANEL;
+          f.residual = residuals ? narrow_residual : 0;
+          f.ldr = TW_PANEL;
+        }
+        s.start = k0 ? s.c : bias_first ? panel_bias : zeros;
+        s.ld_start = k0 ? s.ldc : 0;
+        tw_strip_any(&s, strip);
+        if (last && !plain) finish_strip(&f, s.c, s.ldc, strip);
+        if (width < TW_PANEL) copy_rows(to, p->ldc, narrow_c, TW_PANEL, strip, width);
+      }
+    }
+    k0 += k;
+  } while (k0 < p->k);
+  return TW_OK;
+}
