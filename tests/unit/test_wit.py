@@ -258,7 +258,8 @@ def lowered(record: wit_reader.Record, values: dict[str, object]) -> bytes:
 
     Seventeen more parameters make it pass everything through memory, the record first.
     """
-    types, enums = [], {}
+    types: list[str] = []
+    enums: dict[str, str] = {}
     for field in record.fields:
         for item in field.items:
             if item.enum is not None and item.type not in enums:
@@ -279,7 +280,9 @@ def lowered(record: wit_reader.Record, values: dict[str, object]) -> bytes:
     instance = component.Linker(engine).instantiate(store, component.Component(engine, text))
     argument = component.Record()
     argument.__dict__.update(values)
-    found = instance.get_func(store, "f")(store, argument, *[0] * 17)
+    function = instance.get_func(store, "f")
+    assert function is not None
+    found = function(store, argument, *[0] * 17)
     return bytes(found)
 
 
