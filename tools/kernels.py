@@ -26,7 +26,6 @@ from tools.project import (
     BuildError,
     digest,
     families,
-    files_below,
     remove,
     replace_file,
     run,

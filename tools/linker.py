@@ -107,7 +107,7 @@ def _read(path: Path) -> _Module:
         line = plain.splitlines()[plain[: left.start()].count("\n")].strip()
         raise BuildError(
             f"linker: {path.name} has an import or export that tools/linker.py does not know: "
-            f"{line!r}. It knows `import {{ names }} from \"./x.js\"` and `export` before a "
+            f'{line!r}. It knows `import {{ names }} from "./x.js"` and `export` before a '
             "function, a class or a const."
         )
     return _Module(path, body.strip("\n"), imports, exports)
