@@ -8,6 +8,7 @@ from __future__ import annotations
 from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
     create,
     elementwise,
+    fused,
     index,
     layout,
     nn,

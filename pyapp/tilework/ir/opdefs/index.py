@@ -66,9 +66,7 @@ def _gather_elements(attrs: Attrs, x: Array, indices: Array) -> tuple[Array, ...
     return one(np.take_along_axis(x[window], fixed, axis=axis))
 
 
-define(
-    "gather_elements", 2, _infer_gather_elements, _gather_elements, normalise=normalise_axis
-)
+define("gather_elements", 2, _infer_gather_elements, _gather_elements, normalise=normalise_axis)
 
 
 def _infer_gather_nd(node: Node, infos: Sequence[Info]) -> list[Info]:
@@ -89,9 +87,7 @@ def _infer_gather_nd(node: Node, infos: Sequence[Info]) -> list[Info]:
 def _gather_nd(attrs: Attrs, x: Array, indices: Array) -> tuple[Array, ...]:
     batch = int(attrs.get("batch_dims", 0))
     depth = indices.shape[-1]
-    columns = [
-        _wrapped(indices[..., i], x.shape[batch + i], batch + i) for i in range(depth)
-    ]
+    columns = [_wrapped(indices[..., i], x.shape[batch + i], batch + i) for i in range(depth)]
     lead = [
         np.arange(n).reshape((-1,) + (1,) * (indices.ndim - 2 - i))
         for i, n in enumerate(indices.shape[:batch])

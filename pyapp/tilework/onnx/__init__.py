@@ -1,0 +1,1 @@
+"""The ONNX front: model files in, graphs and sessions out."""
