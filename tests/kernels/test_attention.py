@@ -1,0 +1,256 @@
+"""f32_attention against the decomposed graph in float64 NumPy, in both builds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.kernels.bare_host import BUILDS, Array, host
+from tilework.hal import _abi
+from tilework.hal.kernels.attention import F32_ATTENTION, AttentionParams
+
+pytestmark = pytest.mark.kernels
+EPSILON = 2.0**-24
+LOWEST = float(np.finfo(np.float32).min)
+INFINITE = -math.inf
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call. `masked` keys at the end of every row get `mask`; None is no mask at all."""
+
+    queries: int
+    keys: int
+    size: int = 32
+    values: int = 0  # 0: as size
+    batch: int = 1
+    heads: int = 1
+    layout: str = "fused"  # one (batch, rows, 3 heads size) array; or "separate" (batch, head)
+    mask: float | None = None
+    masked: int = 0
+    rank: str = "key"  # the mask varies along: "key", "row", "all" (random), "turned", "one"
+    tile_rows: int = 32
+    block: int = 0  # keys that fit scratch; 0: all
+    scale: float = 0.0  # 0: 1 / sqrt(size)
+    magnitude: float = 1.0
+    note: str = field(default="", compare=False)
+
+
+CASES = [
+    Case(16, 16, batch=1, heads=12, mask=LOWEST, masked=3, note="MiniLM 16"),
+    Case(128, 128, batch=2, heads=12, mask=LOWEST, masked=30, tile_rows=128, note="MiniLM 128"),
+    Case(256, 256, 64, heads=2, tile_rows=64, note="size 64"),
+    *(Case(q, 20, note=f"{q} queries") for q in (1, 2, 3, 4, 5, 15, 17, 33)),
+    *(Case(5, k, mask=0.0, note=f"{k} keys") for k in (1, 2, 3, 4, 7, 8, 9, 31)),
+    *(Case(5, 11, s, v, layout="separate", note="sizes") for s in (1, 3, 8, 13) for v in (1, 5, 8, 20)),
+    Case(7, 1025, 8, note="many keys, one block"),
+    Case(7, 1025, 8, block=64, tile_rows=4, note="many keys, many blocks"),
+    Case(40, 37, block=8, mask=LOWEST, masked=30, note="smallest blocks, whole ones masked"),
+    Case(40, 37, block=8, mask=INFINITE, masked=30, note="blocks of only -inf at the end"),
+    Case(9, 37, block=8, mask=INFINITE, masked=-30, note="blocks of only -inf at the start"),
+    Case(9, 37, block=8, mask=LOWEST, masked=-30, note="blocks of only lowest at the start"),
+    Case(9, 37, block=8, mask=LOWEST, masked=37, note="all lowest: an average"),
+    Case(9, 37, mask=LOWEST, masked=37, note="all lowest: an average, one block"),
+    Case(9, 12, mask=INFINITE, masked=12, note="all -inf: NaN"),
+    Case(9, 12, block=8, mask=INFINITE, masked=12, note="all -inf: NaN, blocks"),
+    *(
+        Case(9, 21, batch=2, heads=3, layout=layout, mask=-1.5, masked=9, rank=rank, block=b)
+        for layout in ("fused", "separate")
+        for rank in ("key", "row", "all", "turned", "one")
+        for b in (0, 8)
+    ),
+    Case(9, 30, scale=3.0, magnitude=6.0, note="scores of hundreds"),
+    Case(9, 30, scale=3.0, magnitude=6.0, block=8, note="scores of hundreds, blocks"),
+    Case(6, 10, scale=-0.5, note="negative scale"),
+]
+
+
+def heads_of(case: Case, random: np.random.Generator) -> tuple[list[Array], list[tuple[int, ...]]]:
+    """q, k and v as (memory, first element) and logical strides, in the case's layout."""
+    b, h, size = case.batch, case.heads, case.size
+    value = case.values or size
+    if case.layout == "fused" and case.queries == case.keys and value == size:
+        memory = random.uniform(-1, 1, (b, case.queries, 3, h, size)).astype(np.float32)
+        strides = (case.queries * 3 * h * size, size, 3 * h * size)
+        flat = memory.ravel()
+        return [flat[i * h * size :].copy() for i in range(3)], [strides] * 3
+    arrays, all_strides = [], []
+    for rows, width in ((case.queries, size), (case.keys, size), (case.keys, value)):
+        if case.layout == "fused":  # (batch, rows, heads, width + 2)
+            shape = (b, rows, h, width + 2)
+            strides = (rows * h * (width + 2), width + 2, h * (width + 2))
+        else:
+            shape = (b, h, rows, width + 1)
+            strides = (h * rows * (width + 1), rows * (width + 1), width + 1)
+        memory = random.uniform(-1, 1, shape).astype(np.float32)
+        last = (b - 1) * strides[0] + (h - 1) * strides[1] + (rows - 1) * strides[2] + width
+        arrays.append(memory.ravel()[:last].copy())
+        all_strides.append(strides)
+    return arrays, all_strides
+
+
+def logical(memory: Array, strides: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """The (batch, head, row, feature) view of an array of elements."""
+    return np.lib.stride_tricks.as_strided(
+        memory, shape, (*(4 * s for s in strides), 4)
+    )
+
+
+def mask_of(case: Case, random: np.random.Generator) -> tuple[Array | None, tuple[int, ...]]:
+    """The mask's memory and its strides (batch, head, row, column)."""
+    b, h, q, k = case.batch, case.heads, case.queries, case.keys
+    if case.mask is None:
+        return None, (0, 0, 0, 0)
+    line = np.zeros(k, np.float32)
+    if case.masked:
+        line[-case.masked if case.masked > 0 else 0 : None if case.masked > 0 else -case.masked] = case.mask
+    if case.rank == "one":
+        return np.full(1, case.mask, np.float32), (0, 0, 0, 0)
+    if case.rank == "key":  # (batch, 1, 1, key), another shift for each of the batch
+        return np.tile(line, b), (k, 0, 0, 1)
+    if case.rank == "row":
+        return np.tile(line, (q, 1)).ravel(), (0, 0, k, 1)
+    full = random.choice([0.0, case.mask], (b, h, q, k)).astype(np.float32)
+    if case.rank == "turned":
+        return full.transpose(0, 1, 3, 2).ravel().copy(), (h * q * k, q * k, 1, q)
+    return full.ravel(), (h * q * k, q * k, k, 1)
+
+
+def scratch_bytes(tile_rows: int, size: int, value: int, keys: int) -> int:
+    """As stated in the kernel's head comment."""
+    wide = (value + 7) // 8 * 8
+    block = (keys + 7) // 8 * 8
+    return 4 * (tile_rows * (wide + 2) + block * (size + wide + 16))
+
+
+def run(case: Case, build: str, seed: int = 0) -> None:
+    random = np.random.default_rng(seed)
+    b, h, size = case.batch, case.heads, case.size
+    value = case.values or size
+    (q, k, v), strides = heads_of(case, random)
+    for array in (q, k):
+        array *= case.magnitude
+    mask, mask_strides = mask_of(case, random)
+    scale = case.scale or 1 / math.sqrt(size)
+    width = value + 3
+    out_strides = (case.queries * h * width, width, h * width)
+    out = np.full(b * case.queries * h * width - 3, -7.25, np.float32)
+    params = AttentionParams(
+        case.queries, case.keys, size, value, *strides[0], *strides[1], *strides[2], *out_strides,
+        *mask_strides, case.tile_rows, scale,
+    )  # fmt: skip
+    counts = (-(-case.queries // case.tile_rows), h, b)
+    need = scratch_bytes(case.tile_rows, size, value, case.block or case.keys)
+    arrays = [q, k, v, mask, out]
+    assert host(build).run(F32_ATTENTION, counts, params, arrays, need, shuffle=seed) == 0
+
+    lq = logical(q, strides[0], (b, h, case.queries, size)).astype(np.float64)
+    lk = logical(k, strides[1], (b, h, case.keys, size)).astype(np.float64)
+    lv = logical(v, strides[2], (b, h, case.keys, value)).astype(np.float64)
+    products = lq @ lk.swapaxes(-1, -2)
+    scores = np.float32(scale) * products
+    if mask is not None:
+        lm = np.lib.stride_tricks.as_strided(
+            mask, scores.shape, tuple(4 * s for s in mask_strides)
+        )
+        # The sum is rounded to float32: beside the lowest number all scores become equal.
+        scores = (scores + lm).astype(np.float32).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        expected = weights @ lv
+        # A score is wrong by its dot product's rounding; a weight by as much, relatively.
+        wrong = abs(scale) * (np.abs(lq) @ np.abs(lk).swapaxes(-1, -2)) * (2 + math.sqrt(size))
+        wrong += np.where(np.abs(scores) < 1e30, np.abs(scores), 0) * 2
+        bound = (2 * wrong.max(-1, keepdims=True) + 8 + 2 * math.sqrt(case.keys)) * (
+            weights @ np.abs(lv)
+        )
+    padded = np.append(out, np.full(3, -7.25, np.float32))
+    got = padded.reshape(b, case.queries, h, width)
+    assert (got[..., value:] == -7.25).all(), "wrote between the rows of out"
+    got = got[..., :value].transpose(0, 2, 1, 3)
+    assert (np.isnan(got) == np.isnan(expected)).all()
+    excess = np.nan_to_num(np.abs(got - expected) - bound * EPSILON, nan=0.0)
+    assert excess.max() <= 1e-30, f"off by {excess.max():.3g} more than rounding explains"
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case, build: str) -> None:
+    run(case, build)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    queries=st.integers(1, 70),
+    keys=st.integers(1, 90),
+    size=st.integers(1, 40),
+    values=st.integers(1, 40),
+    batch=st.integers(1, 2),
+    heads=st.integers(1, 3),
+    layout=st.sampled_from(["fused", "separate"]),
+    mask=st.sampled_from([None, 0.0, -1.5, LOWEST]),
+    rank=st.sampled_from(["key", "row", "all", "turned", "one"]),
+    masked=st.integers(0, 90),
+    tile_rows=st.integers(1, 40),
+    block=st.sampled_from([0, 8, 24]),
+    build=st.sampled_from(BUILDS),
+    seed=st.integers(0, 1 << 16),
+)
+def test_random(build: str, seed: int, **fields: Any) -> None:
+    fields["masked"] = min(fields["masked"], fields["keys"])
+    run(Case(**fields), build, seed)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_average_of_a_fully_masked_row(build: str) -> None:
+    """With the lowest finite number everywhere, weights are equal: exactly 1 / keys each."""
+    v = np.arange(8, dtype=np.float32)
+    ones = np.ones(8, np.float32)
+    out = np.zeros(1, np.float32)
+    mask = np.full(8, LOWEST, np.float32)
+    params = AttentionParams(
+        1, 8, 1, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1.0
+    )
+    need = scratch_bytes(1, 1, 1, 8)
+    assert host(build).run(F32_ATTENTION, (1, 1, 1), params, [ones[:1], ones, v, mask, out], need) == 0
+    assert out[0] == 3.5
+
+
+GOOD = AttentionParams(
+    2, 3, 4, 5, 0, 0, 4, 0, 0, 4, 0, 0, 5, 0, 0, 5, 0, 0, 3, 1, 2, 1.0
+)
+SIZES = {"q": 8, "k": 12, "v": 15, "mask": 6, "out": 10}
+
+
+def status(build: str, params: AttentionParams, short: str = "", scratch: int = 0) -> int:
+    arrays: list[Array | None] = [
+        np.ones(size - (name == short), np.float32) for name, size in SIZES.items()
+    ]
+    need = scratch or scratch_bytes(2, 4, 5, 8)
+    return host(build).run(F32_ATTENTION, (1, 1, 1), params, arrays, need)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("short", ["", *SIZES])
+def test_short_binding(build: str, short: str) -> None:
+    expected = _abi.Status.BINDING_TOO_SHORT if short else _abi.Status.OK
+    assert status(build, GOOD, short) == expected
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("name", ["key_length", "head_size", "value_size", "tile_rows"])
+def test_refused_parameters(build: str, name: str) -> None:
+    assert status(build, GOOD._replace(**{name: 0})) == _abi.Status.INVALID_PARAMS
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_scratch_too_small(build: str) -> None:
+    need = scratch_bytes(2, 4, 5, 8)
+    assert status(build, GOOD, scratch=need - 4) == _abi.Status.SCRATCH_TOO_SMALL
