@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -44,9 +44,7 @@ def find_browser() -> Path:
     Playwright's own, else the system's, else `playwright install`, else apt-get when root.
     Raises BuildError when all of that fails.
     """
-    with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-    found = _present(own)
+    found = installed_browser()
     if found:
         return found
     print("  there is no Chromium here; installing one", flush=True)
@@ -58,13 +56,19 @@ def find_browser() -> Path:
         except BuildError as error:
             failures.append(str(error).splitlines()[0])
             continue
-        found = _present(own)
+        found = installed_browser()
         if found:
             return found
     raise BuildError(
         "There is no browser to run in; install Chromium or Google Chrome so that `chromium` or "
         f"`google-chrome` is on the PATH. Tried: {' '.join(failures)}"
     )
+
+
+def installed_browser() -> Path | None:
+    """Playwright's own browser, else the system's, else None."""
+    with sync_playwright() as playwright:
+        return _present(Path(playwright.chromium.executable_path))
 
 
 def _present(own: Path) -> Path | None:
@@ -158,7 +162,9 @@ def open_site(
     with launch() as browser:
         context = browser.new_context(service_workers=service_workers)
         log: list[str] = []
-        context.route("**/*", _Folder(root, isolated, log).answer)
+        folder = _Folder(root, isolated, log)
+        # A function of its own, as Playwright writes an attribute into a bound method's object.
+        context.route("**/*", lambda route: folder.answer(route))
         page = context.new_page()
         page.on("console", lambda m: log.append(f"console {m.type}: {m.text}"))
         page.on("pageerror", lambda e: log.append(f"page error: {e}"))
@@ -189,7 +195,7 @@ class _Folder:
 
     root: Path
     isolated: bool
-    log: list[str] = field(default_factory=list)
+    log: list[str]
 
     def answer(self, route: Route) -> None:
         """Fulfil one request."""

@@ -46,10 +46,15 @@ def _ready_for_browser() -> Path:
     """Everything that a run in the browser needs; returns the browser's program."""
     with building():
         _build("site")
-        install("test")
+        _install_tests()
         from tools.browser import find_browser
 
         return find_browser()
+
+
+def _install_tests() -> None:
+    install("test")
+    install("tokenizer")
 
 
 def demo(in_own_browser: bool, port: int) -> int:
@@ -99,7 +104,7 @@ def check() -> int:
     with building():
         install("compile")
         install("model")
-        install("test")
+        _install_tests()
         install("check")
         kernels.generate()
         fetch.fetch(fetch.TYPESCRIPT)

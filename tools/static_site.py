@@ -3,10 +3,10 @@
     dist/            static/ as it is (pages, styles)
     dist/web/        the modules of web/, generated abi.js among them
     dist/pyodide/    Pyodide's core, its wheels, and a lock file that names just these wheels
-    dist/python/     one zip for each package of pyapp/ that is not the library: what the pages run
+    dist/<page>/<page>.zip  the Python of a page: each package of pyapp/ that is not the library
     dist/models/     written by tools/minilm.py, left alone here
-    dist/site.json   where a page finds the parts above
     dist/tilework-*.whl
+    dist/site.json   the wheel's name, which has the version in it
 
 Copies only what differs and removes what no longer belongs. Never downloads and never compiles.
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -32,7 +32,8 @@ from tools.wheel import wheel_name
 
 STATIC = ROOT / "static"
 _CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip")
-_MODELS = DIST / "models"
+# Other steps' results, kept.
+_OTHERS = (DIST / "models", DIST / "bench" / "onnxruntime-web")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -46,9 +47,9 @@ def make_site() -> None:
     def action(_: Line) -> str:
         written = dict.fromkeys(copies.values(), 0)
         changed = sum(_copy(source, target) for source, target in copies.items())
-        made = {f"python/{p.name}.zip": _zip(p) for p in packages}
+        made = {f"{p.name}/{p.name}.zip": _zip(p) for p in packages}
         made["pyodide/pyodide-lock.json"] = _lock(wheels)
-        made["site.json"] = _directory(packages)
+        made["site.json"] = _json({"wheel": wheel_name()})
         for name, content in made.items():
             changed += _write(DIST / name, content)
             written[DIST / name] = 0
@@ -128,25 +129,14 @@ def _lock(wheels: Sequence[Path]) -> bytes:
     return _json({"info": core["info"], "packages": packages})
 
 
-def _directory(packages: Iterable[Path]) -> bytes:
-    """site.json: where the parts are, relative to it."""
-    return _json(
-        {
-            "pyodide": "pyodide/",
-            "wheel": wheel_name(),
-            "python": {p.name: f"python/{p.name}.zip" for p in packages},
-        }
-    )
-
-
 def _json(value: object) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode("utf-8")
 
 
 def _remove_others(keep: set[Path]) -> None:
     for path in files_below(DIST):
-        if path not in keep and not path.is_relative_to(_MODELS):
+        if path not in keep and not any(path.is_relative_to(o) for o in _OTHERS):
             path.unlink()
     for folder in sorted((p for p in DIST.rglob("*") if p.is_dir()), reverse=True):
-        if folder != _MODELS and not any(folder.iterdir()):
+        if not any(folder.iterdir()):
             folder.rmdir()
