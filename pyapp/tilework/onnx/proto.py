@@ -409,13 +409,13 @@ def _read(
     except _Fault as fault:
         if name:
             many = values.get(name)
-            repeated = isinstance(many, list) or field is not None and field[1] == "messages"
+            repeated = isinstance(many, list) or (field is not None and field[1] == "messages")
             fault.path.append(f"{name}[{len(many or ())}]" if repeated else name)
         raise
     except UnicodeDecodeError:
-        fault = _Fault(pos, "a name that is not UTF-8")
-        fault.path.append(name)
-        raise fault from None
+        unreadable = _Fault(pos, "a name that is not UTF-8")
+        unreadable.path.append(name)
+        raise unreadable from None
     return result
 
 

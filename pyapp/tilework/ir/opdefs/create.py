@@ -58,10 +58,11 @@ define(
 
 
 def _range_count(attrs: Attrs) -> int:
+    start: Any
     start, limit, delta = attrs["start"], attrs["limit"], attrs["delta"]
     if isinstance(start, int) and isinstance(limit, int) and isinstance(delta, int):
-        return max(-(-(limit - start) // delta), 0)
-    return max(math.ceil((limit - start) / delta), 0)
+        return int(max(-(-(limit - start) // delta), 0))
+    return max(int(math.ceil((limit - start) / delta)), 0)
 
 
 def _normalise_range(node: Node, infos: Sequence[Info]) -> Mapping[str, Any]:
@@ -72,6 +73,8 @@ def _normalise_range(node: Node, infos: Sequence[Info]) -> Mapping[str, Any]:
     }
     if scalars["delta"] == 0:
         raise InvalidArgument("delta is 0")
+    if "dtype" not in attrs:
+        scalars["dtype"] = infos[0].dtype.name
     return scalars
 
 
@@ -107,6 +110,6 @@ define(
     1,
     _infer_eye,
     lambda attrs, x: one(
-        np.eye(*x.shape, k=attrs.get("k", 0), dtype=attrs.get("dtype") or x.dtype)
+        np.eye(x.shape[0], x.shape[1], k=attrs.get("k", 0), dtype=attrs.get("dtype") or x.dtype)
     ),
 )

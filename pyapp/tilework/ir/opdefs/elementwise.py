@@ -1,10 +1,13 @@
 """Operations that compute each element by itself, with NumPy's broadcasting.
 
 unary (x) -> x's dtype: abs neg sign sqrt exp log reciprocal floor ceil round erf tanh sigmoid relu
-sin cos ..., attributed ones: leaky_relu(alpha) gelu(approximate "none"|"tanh");
+sin cos ...; with attributes: gelu(approximate "none"|"tanh") clip(min, max; None: none) leaky_relu
+elu celu thresholded_relu (alpha) selu(alpha, gamma) hard_sigmoid(alpha, beta) hard_swish silu;
+tests isnan isinf(detect_positive, detect_negative) -> bool;
 binary (a, b), equal dtypes: add sub mul div(truncating for integers) mod(fmod 0|1) min max;
-pow (base, exponent of any number dtype) -> base's dtype; comparisons -> bool; and or xor not;
-where (condition bool, a, b); cast(to: DType name, saturate unused).
+prelu (x, slope); pow (base, exponent of any number dtype) -> base's dtype; comparisons -> bool;
+and or xor not; bitwise_and bitwise_or bitwise_xor bitwise_not;
+where (condition bool, a, b); cast(to: a DType's name).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +23,7 @@ from tilework.core.dtypes import BOOL, BY_NAME, DType
 from tilework.core.errors import InvalidGraph
 from tilework.core.shapes import broadcast
 from tilework.ir.graph import Node
-from tilework.ir.opdefs.registry import Array, Attrs, Info, Infer, define, fail, label
+from tilework.ir.opdefs.registry import Array, Attrs, Infer, Info, define, fail, label
 
 FLOATS = "f"
 SIGNED = "fi"
@@ -84,7 +88,7 @@ def broadcast_infos(node: Node, infos: Sequence[Info]) -> tuple[int, ...]:
     return shape
 
 
-def one(value: object, dtype: object = None) -> tuple[Array]:
+def one(value: Any, dtype: Any = None) -> tuple[Array]:
     """A reference's single result, as an array even where NumPy gives a scalar."""
     return (np.asarray(value, dtype=dtype),)
 
@@ -237,6 +241,10 @@ def _unary(function: Callable[[Array], object]) -> Callable[..., tuple[Array, ..
     return quiet(lambda attrs, x: one(function(x), x.dtype))
 
 
+def _attributed(formula: Callable[[Array, Attrs], object]) -> Callable[..., tuple[Array, ...]]:
+    return quiet(lambda attrs, x: one(formula(x, attrs), x.dtype))
+
+
 def _binary(function: Callable[[Array, Array], object]) -> Callable[..., tuple[Array, ...]]:
     return quiet(lambda attrs, a, b: one(function(a, b)))
 
@@ -248,23 +256,52 @@ for _name, (_kinds, _pair) in BINARY.items():
 for _name, (_kinds, _pair) in COMPARISON.items():
     define(_name, 2, infer_broadcast(_kinds, BOOL), _binary(_pair))
 
+# name -> (x, attrs) for functions with numbers in their attributes, all required
+ATTRIBUTED: dict[str, Callable[[Array, Attrs], object]] = {
+    "gelu": lambda x, a: gelu(x, str(a.get("approximate", "none"))),
+    "leaky_relu": lambda x, a: np.where(x >= 0, x, x * x.dtype.type(a["alpha"])),
+    "elu": lambda x, a: np.where(x > 0, x, a["alpha"] * np.expm1(x)),
+    "selu": lambda x, a: a["gamma"] * np.where(x > 0, x, a["alpha"] * np.expm1(x)),
+    "celu": lambda x, a: np.where(x > 0, x, a["alpha"] * np.expm1(x / a["alpha"])),
+    "hard_sigmoid": lambda x, a: np.clip(a["alpha"] * x + a["beta"], 0, 1),
+    "hard_swish": lambda x, a: x * np.clip(x / 6 + 0.5, 0, 1),
+    "silu": lambda x, a: x * sigmoid(x),
+    "thresholded_relu": lambda x, a: np.where(x > a["alpha"], x, 0),
+}
+
+for _name, _formula in ATTRIBUTED.items():
+    define(_name, 1, infer_unary(FLOATS), _attributed(_formula))
+
+
+def _clip(attrs: Attrs, x: Array) -> tuple[Array, ...]:
+    low, high = attrs.get("min"), attrs.get("max")
+    if low is not None:
+        x = np.maximum(x, np.asarray(low, x.dtype))
+    if high is not None:
+        x = np.minimum(x, np.asarray(high, x.dtype))
+    return one(x)
+
+
+define("clip", 1, infer_unary(NUMBERS), quiet(_clip))
+
+
+def _infer_test(node: Node, infos: Sequence[Info]) -> list[Info]:
+    check_kind(node, infos, FLOATS)
+    return [Info(BOOL, infos[0].shape)]
+
+
+def _isinf(attrs: Attrs, x: Array) -> tuple[Array, ...]:
+    positive, negative = attrs.get("detect_positive", 1), attrs.get("detect_negative", 1)
+    return one(np.isinf(x) & ((positive != 0) & (x > 0) | (negative != 0) & (x < 0)))
+
+
+define("isnan", 1, _infer_test, lambda attrs, x: one(np.isnan(x)))
+define("isinf", 1, _infer_test, _isinf)
 define(
-    "gelu",
-    1,
-    infer_unary(FLOATS),
-    quiet(lambda attrs, x: one(gelu(x, str(attrs.get("approximate", "none"))))),
-)
-define(
-    "leaky_relu",
-    1,
-    infer_unary(FLOATS),
-    quiet(lambda attrs, x: one(np.where(x >= 0, x, x * x.dtype.type(attrs["alpha"])), x.dtype)),
-)
-define(
-    "elu",
-    1,
-    infer_unary(FLOATS),
-    quiet(lambda attrs, x: one(np.where(x > 0, x, attrs["alpha"] * np.expm1(x)), x.dtype)),
+    "prelu",
+    2,
+    infer_broadcast(NUMBERS),
+    quiet(lambda attrs, x, slope: one(np.where(x < 0, x * slope, x), x.dtype)),
 )
 define(
     "mod",

@@ -2,9 +2,10 @@
 
 reshape(shape, allow_zero=0)  [input 1 may hold shape]      transpose(perm; default reversed)
 unsqueeze(axes) [1]  squeeze(axes; default all of extent 1) [1]  flatten(axis)
-concat(axis) (x...)  split(axis, sizes | parts) [1 holds sizes]  slice(starts, ends, axes, steps) [1-4]
+concat(axis) (x...)  split(axis, sizes | parts) [1 holds sizes]
+slice(starts, ends, axes, steps) [1-4]
 expand(shape) [1]  tile(repeats) [1]  pad(pads, value, axes, mode) [1-3]
-trilu(k, upper) [1 holds k]  depth_to_space, space_to_depth: reshape + transpose in the front.
+trilu(k, upper) [1 holds k]
 
 Resolved: transpose has perm; unsqueeze, squeeze, slice have ascending or given axes counted from
 the front; split has sizes; slice has axes and steps.
@@ -32,7 +33,7 @@ from tilework.ir.opdefs.registry import Array, Attrs, Info, define, fail
 
 def normalise_axis(node: Node, infos: Sequence[Info]) -> Mapping[str, Any] | None:
     """`axis` counted from the front of input 0."""
-    axis = int(node.attrs.get("axis", 0))  # type: ignore[call-overload]
+    axis = int(node.attrs.get("axis", 0))
     fixed = normalize_axis(axis, len(infos[0].shape))
     return None if fixed == axis and "axis" in node.attrs else {"axis": fixed}
 
@@ -63,7 +64,7 @@ def _flatten_shape(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
 
 
 def _normalise_flatten(node: Node, infos: Sequence[Info]) -> Mapping[str, Any] | None:
-    axis = int(node.attrs.get("axis", 1))  # type: ignore[call-overload]
+    axis = int(node.attrs.get("axis", 1))
     rank = len(infos[0].shape)
     return {"axis": rank if axis == rank else normalize_axis(axis, rank)}
 

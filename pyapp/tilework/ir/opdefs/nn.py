@@ -15,8 +15,15 @@ import numpy as np
 
 from tilework.core.shapes import broadcast_two
 from tilework.ir.graph import Node
-from tilework.ir.opdefs.elementwise import FLOATS, NUMBERS, check_kind, infer_unary, one, quiet
-from tilework.ir.opdefs.elementwise import same_dtype
+from tilework.ir.opdefs.elementwise import (
+    FLOATS,
+    NUMBERS,
+    check_kind,
+    infer_unary,
+    one,
+    quiet,
+    same_dtype,
+)
 from tilework.ir.opdefs.layout import normalise_axis
 from tilework.ir.opdefs.registry import Array, Attrs, Info, define, fail
 

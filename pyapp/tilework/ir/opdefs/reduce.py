@@ -29,7 +29,7 @@ def _normalise(node: Node, infos: Sequence[Info]) -> Mapping[str, Any]:
     if isinstance(axes, int):
         axes = (axes,)
     if not axes:
-        keep = axes is not None and not rank or node.attrs.get("noop_with_empty_axes", 0)
+        keep = (axes is not None and not rank) or node.attrs.get("noop_with_empty_axes", 0)
         axes = () if keep else range(rank)
     return {"axes": tuple(sorted(normalize_axes(axes, rank)))}
 
@@ -54,11 +54,11 @@ def _infer(kinds: str) -> Callable[[Node, Sequence[Info]], list[Info]]:
     return infer
 
 
-def _sum(x: Array, axes: tuple[int, ...], keep: bool) -> object:
+def _sum(x: Array, axes: tuple[int, ...], keep: bool) -> Any:
     return np.sum(x, axis=axes, keepdims=keep, dtype=x.dtype)
 
 
-def _mean(x: Array, axes: tuple[int, ...], keep: bool) -> object:
+def _mean(x: Array, axes: tuple[int, ...], keep: bool) -> Any:
     if x.dtype.kind == "f":
         return np.mean(x, axis=axes, keepdims=keep, dtype=x.dtype)
     total = np.sum(x, axis=axes, keepdims=keep, dtype=np.int64)
@@ -66,8 +66,8 @@ def _mean(x: Array, axes: tuple[int, ...], keep: bool) -> object:
     return np.trunc(total / max(extent, 1))
 
 
-def _extreme(function: Callable[..., Any], least: bool) -> Callable[..., object]:
-    def run(x: Array, axes: tuple[int, ...], keep: bool) -> object:
+def _extreme(function: Callable[..., Any], least: bool) -> Callable[..., Any]:
+    def run(x: Array, axes: tuple[int, ...], keep: bool) -> Any:
         # Over no elements the result is the operation's neutral element, which NumPy asks for.
         if x.dtype.kind == "b":
             start: Any = least
@@ -81,7 +81,7 @@ def _extreme(function: Callable[..., Any], least: bool) -> Callable[..., object]
     return run
 
 
-def _log_sum_exp(x: Array, axes: tuple[int, ...], keep: bool) -> object:
+def _log_sum_exp(x: Array, axes: tuple[int, ...], keep: bool) -> Any:
     if x.size == 0:
         return np.log(np.sum(np.exp(x), axis=axes, keepdims=keep))
     top = np.max(x, axis=axes, keepdims=True)
@@ -90,7 +90,7 @@ def _log_sum_exp(x: Array, axes: tuple[int, ...], keep: bool) -> object:
     return total if keep else np.squeeze(total, axis=axes)
 
 
-REDUCTIONS: dict[str, tuple[str, Callable[[Array, tuple[int, ...], bool], object]]] = {
+REDUCTIONS: dict[str, tuple[str, Callable[[Array, tuple[int, ...], bool], Any]]] = {
     "reduce_sum": (NUMBERS, _sum),
     "reduce_mean": (NUMBERS, _mean),
     "reduce_max": ("fiub", _extreme(np.max, least=False)),
@@ -105,7 +105,7 @@ REDUCTIONS: dict[str, tuple[str, Callable[[Array, tuple[int, ...], bool], object
 
 
 def _reference(
-    function: Callable[[Array, tuple[int, ...], bool], object], noop: bool
+    function: Callable[[Array, tuple[int, ...], bool], Any], noop: bool
 ) -> Callable[..., tuple[Array, ...]]:
     def run(attrs: Attrs, x: Array) -> tuple[Array, ...]:
         axes = tuple(attrs["axes"])

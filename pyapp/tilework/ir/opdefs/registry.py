@@ -171,7 +171,7 @@ def resolve(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Info |
         node = replace(node, inputs=inputs, attrs=node.attrs if attrs is None else attrs)
     if definition.normalise is not None:
         try:
-            changed = definition.normalise(node, kept)
+            changed = definition.normalise(node, infos)  # moved inputs still tell their dtype
         except InvalidArgument as error:
             raise fail(node, kept, str(error)) from None
         if changed:

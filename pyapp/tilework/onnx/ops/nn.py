@@ -1,0 +1,99 @@
+"""Products, softmax, normalisation, dropout: MatMul, Gemm, Softmax, LayerNormalization, Dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tilework.core.dtypes import BOOL
+from tilework.onnx.context import Context, OnnxNode
+from tilework.onnx.ops.table import Build, direct, operator
+
+direct({"MatMul": "matmul"}, 2)
+
+
+@operator("Gemm", (2, 3))
+def gemm(ctx: Context, node: OnnxNode) -> str:
+    return ctx.emit(
+        "gemm",
+        *node.inputs,
+        alpha=node.attrs.get("alpha", 1.0),
+        beta=node.attrs.get("beta", 1.0),
+        transpose_a=node.attrs.get("transA", 0),
+        transpose_b=node.attrs.get("transB", 0),
+    )
+
+
+def _softmax(op: str) -> Build:
+    def build(ctx: Context, node: OnnxNode) -> str:
+        (x,) = node.inputs
+        if node.version >= 13:
+            return ctx.emit(op, x, axis=node.attrs.get("axis", -1))
+        axis = node.attrs.get("axis", 1)
+        rank = ctx.rank(x)
+        if axis == -1 or (rank is not None and axis == rank - 1):
+            return ctx.emit(op, x, axis=-1)
+        # Before opset 13 all axes from `axis` on were one.
+        rows = ctx.emit(op, ctx.emit("flatten", x, axis=axis), axis=-1)
+        return ctx.emit("reshape", rows, ctx.emit("shape", x), allow_zero=1)
+
+    return build
+
+
+operator("Softmax", 1)(_softmax("softmax"))
+operator("LogSoftmax", 1)(_softmax("log_softmax"))
+
+
+@operator("LayerNormalization", (2, 3))
+def layer_normalization(ctx: Context, node: OnnxNode) -> Sequence[str]:
+    outputs = 3 if node.wants(2) else 2 if node.wants(1) else 1
+    return ctx.emit_many(
+        "layer_normalization",
+        node.inputs,
+        outputs,
+        {"axis": node.attrs.get("axis", -1), "epsilon": node.attrs.get("epsilon", 1e-5)},
+    )
+
+
+@operator("Dropout", (1, 3))
+def dropout(ctx: Context, node: OnnxNode) -> Sequence[str]:
+    """Inference: the input as it is, and a mask that keeps everything."""
+    training = node.input(2)
+    if training:
+        value = ctx.value(training)
+        if value is None or bool(value):
+            raise ctx.unsupported("training_mode")
+    (x,) = node.inputs[:1]
+    if not node.wants(1):
+        return (x,)
+    if node.version < 10:
+        raise ctx.unsupported("a mask of a float dtype")
+    mask = ctx.emit("constant_of_shape", ctx.emit("shape", x), value=True, dtype=BOOL.name)
+    return (x, mask)
+
+
+@operator("MeanVarianceNormalization", 1)
+def mean_variance_normalization(ctx: Context, node: OnnxNode) -> str:
+    axes = node.attrs.get("axes", (0, 2, 3))
+    (x,) = node.inputs
+    away = ctx.emit("sub", x, ctx.emit("reduce_mean", x, axes=axes, keepdims=1))
+    square = ctx.emit("mul", away, away)
+    variance = ctx.emit("reduce_mean", square, axes=axes, keepdims=1)
+    deviation = ctx.emit("add", ctx.emit("sqrt", variance), ctx.scalar(1e-9, x))
+    return ctx.emit("div", away, deviation)
+
+
+@operator("RMSNormalization", 2)
+def rms_normalization(ctx: Context, node: OnnxNode) -> str:
+    x, scale = node.inputs
+    axis = node.attrs.get("axis", -1)
+    rank = ctx.rank(x)
+    if axis != -1 and rank is None:
+        raise ctx.unsupported(f"axis {axis} of a tensor whose rank is not declared")
+    first = axis if axis < 0 else axis - (rank or 0)
+    axes = tuple(range(first, 0))
+    mean = ctx.emit("reduce_mean", ctx.emit("mul", x, x), axes=axes, keepdims=1)
+    epsilon = ctx.constant(np.array(node.attrs.get("epsilon", 1e-5), ctx.dtype(x).numpy))
+    root = ctx.emit("sqrt", ctx.emit("add", mean, epsilon))
+    return ctx.emit("mul", ctx.emit("div", x, root), scale)

@@ -1,0 +1,55 @@
+"""The table of operators and the decorator that fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tilework.onnx.context import Context, OnnxNode
+
+# Gets the node, emits operations, returns the names of the values that are the node's outputs.
+Build: TypeAlias = Callable[[Context, OnnxNode], "str | Sequence[str]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One ONNX operator, all its versions. `inputs` is (fewest, most), most -1: no limit."""
+
+    build: Build
+    inputs: tuple[int, int]
+
+
+OPERATORS: dict[tuple[str, str], Operator] = {}
+
+# Other spellings of a domain's name.
+DOMAINS = {"ai.onnx": ""}
+
+MICROSOFT = "com.microsoft"
+
+
+def operator(
+    name: str, inputs: int | tuple[int, int], domain: str = ""
+) -> Callable[[Build], Build]:
+    """Enter the decorated function as the meaning of `name`."""
+    limits = (inputs, inputs) if isinstance(inputs, int) else inputs
+
+    def enter(build: Build) -> Build:
+        assert (domain, name) not in OPERATORS, f"operator {domain}.{name} is entered twice"
+        OPERATORS[domain, name] = Operator(build, limits)
+        return build
+
+    return enter
+
+
+def direct(names: dict[str, str], inputs: int) -> None:
+    """Operators that are one operation of the graph with the same inputs and no attributes."""
+    for name, op in names.items():
+        operator(name, inputs)(_direct(op))
+
+
+def _direct(op: str) -> Build:
+    def build(ctx: Context, node: OnnxNode) -> str:
+        return ctx.emit(op, *node.inputs)
+
+    return build
