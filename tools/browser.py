@@ -191,7 +191,8 @@ def console_of(page: Page) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """Answers requests from a folder as a static host would."""
+    """Answers requests from a folder as a static host would, but for redirects: what a redirect
+    leads to is not shown to Playwright, so a folder must be asked for with its slash."""
 
     root: Path
     isolated: bool
@@ -205,10 +206,7 @@ class _Folder:
             route.abort("blockedbyclient")
             return
         path = (self.root / unquote(url.path).lstrip("/")).resolve()
-        if path.is_dir() and not url.path.endswith("/"):
-            self._send(route, 301, b"", "text/plain", {"Location": f"{url.path}/"})
-            return
-        if path.is_dir():
+        if url.path.endswith("/"):
             path = path / "index.html"
         if not path.is_relative_to(self.root.resolve()) or not path.is_file():
             self.log.append(f"404: {url.path}")
@@ -222,10 +220,8 @@ class _Folder:
             return
         self._send(route, 200, path.read_bytes(), mime_type(path))
 
-    def _send(
-        self, route: Route, status: int, body: bytes, kind: str, more: dict[str, str] | None = None
-    ) -> None:
-        headers = {"Content-Type": kind, "Cache-Control": "no-store", **(more or {})}
+    def _send(self, route: Route, status: int, body: bytes, kind: str) -> None:
+        headers = {"Content-Type": kind, "Cache-Control": "no-store"}
         if self.isolated:
             headers |= ISOLATION
         route.fulfill(status=status, headers=headers, body=body)

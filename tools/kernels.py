@@ -131,7 +131,7 @@ def compile_all() -> None:
             return ""
 
         with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-            failures = [f for f in pool.map(make, stale) if f]
+            failures = dict.fromkeys(f for f in pool.map(make, stale) if f)
         if failures:
             raise BuildError("\n".join(failures))
         return f"{len(stale)} of {len(wanted)} modules compiled"

@@ -32,8 +32,8 @@ from tools.wheel import wheel_name
 
 STATIC = ROOT / "static"
 _CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip")
-# Other steps' results, kept.
-_OTHERS = (DIST / "models", DIST / "bench" / "onnxruntime-web")
+_MODELS = DIST / "models"  # another step's results
+_BENCH = "bench"  # tools/bench.py shows it with its models and its peer; a site has no use for it
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -73,6 +73,7 @@ def _copies() -> dict[Path, Path]:
     """What is copied as it is, and where to."""
     found = {p: DIST / p.relative_to(STATIC) for p in files_below(STATIC)}
     found |= {p: DIST / "web" / p.relative_to(WEB) for p in files_below(WEB, ".js")}
+    found = {p: target for p, target in found.items() if _BENCH not in target.parts}
     # A service worker commands its own folder and those below only.
     if (WEB / "service-worker.js").is_file():
         found[WEB / "service-worker.js"] = DIST / "service-worker.js"
@@ -135,7 +136,7 @@ def _json(value: object) -> bytes:
 
 def _remove_others(keep: set[Path]) -> None:
     for path in files_below(DIST):
-        if path not in keep and not any(path.is_relative_to(o) for o in _OTHERS):
+        if path not in keep and not path.is_relative_to(_MODELS):
             path.unlink()
     for folder in sorted((p for p in DIST.rglob("*") if p.is_dir()), reverse=True):
         if not any(folder.iterdir()):
