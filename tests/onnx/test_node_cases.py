@@ -1,0 +1,116 @@
+"""ONNX's own node cases, for every operator that the front has: load, interpret, compare.
+
+A case runs when all operators of its model are in OPERATORS and all its tensors are of dtypes that
+tilework has, so an operator that is added brings its cases along. `python tests/onnx/
+test_node_cases.py` prints how many there are and which operators the others wait for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from onnx.backend.test.case.node import collect_testcases
+
+from tilework.core.dtypes import BY_ONNX
+from tilework.ir.reference import run_reference
+from tilework.onnx.model import OLDEST_OPSET, load_graph
+from tilework.onnx.ops import DOMAINS, OPERATORS
+
+pytestmark = pytest.mark.onnx
+
+# Beginnings of the names of cases whose operators are there but that are refused on purpose.
+REFUSED = {
+    "test_training_dropout": "dropout while training draws random numbers",
+}
+FEWEST = 970  # the number of cases that ran when this was written, rounded down
+
+
+@cache
+def cases() -> dict[str, Any]:
+    """All node cases of the installed onnx package by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the cases' own arithmetic overflows on purpose
+        return {case.name: case for case in collect_testcases("")}
+
+
+def operators(model: Any) -> set[tuple[str, str]]:
+    """The operators that the model uses and does not define itself."""
+    own = {(f.domain, f.name) for f in model.functions}
+    nodes = [*model.graph.node, *(node for f in model.functions for node in f.node)]
+    return {(DOMAINS.get(node.domain, node.domain), node.op_type) for node in nodes} - own
+
+
+def typed(model: Any) -> bool:
+    """Whether the model's inputs and outputs are tensors of dtypes that tilework has."""
+    return all(
+        value.type.HasField("tensor_type") and value.type.tensor_type.elem_type in BY_ONNX
+        for value in [*model.graph.input, *model.graph.output]
+    )
+
+
+def old(model: Any) -> bool:
+    return any(o.version < OLDEST_OPSET for o in model.opset_import if o.domain in ("", "ai.onnx"))
+
+
+def runnable() -> list[str]:
+    """Names of the cases that must pass."""
+    return [
+        name
+        for name, case in cases().items()
+        if operators(case.model) <= OPERATORS.keys()
+        and typed(case.model)
+        and not old(case.model)
+        and not name.startswith(tuple(REFUSED))
+    ]
+
+
+def as_array(value: Any) -> Any:
+    """Cases hold arrays, scalars or TensorProtos."""
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    return np.asarray(value)
+
+
+@pytest.mark.parametrize("name", runnable())
+def test_case(name: str) -> None:
+    case = cases()[name]
+    graph = load_graph(case.model.SerializeToString()).graph
+    assert case.data_sets
+    for inputs, outputs in case.data_sets:
+        feeds = {v.name: as_array(a) for v, a in zip(graph.inputs, inputs, strict=True)}
+        results = run_reference(graph, feeds)
+        for value, wanted in zip(graph.outputs, map(as_array, outputs), strict=True):
+            result = results[value.name]
+            assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
+            np.testing.assert_allclose(result, wanted, rtol=case.rtol, atol=case.atol)
+
+
+def test_enough_cases_run() -> None:
+    assert len(runnable()) >= FEWEST
+
+
+@pytest.mark.parametrize("name", [n for n in cases() if n.startswith(tuple(REFUSED))])
+def test_refused_cases_are_typed_errors(name: str) -> None:
+    from tilework.core.errors import NotImplemented
+
+    with pytest.raises(NotImplemented, match="training_mode"):
+        load_graph(cases()[name].model.SerializeToString())
+
+
+def main() -> None:
+    waiting: Counter[str] = Counter()
+    for case in cases().values():
+        waiting.update(".".join(filter(None, o)) for o in operators(case.model) - OPERATORS.keys())
+    print(f"{len(runnable())} of {len(cases())} cases run. Cases that wait for an operator:")
+    print(", ".join(f"{name} {number}" for name, number in waiting.most_common()))
+
+
+if __name__ == "__main__":
+    main()
