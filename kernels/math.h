@@ -126,11 +126,46 @@ TW_INLINE v128_t tw_sigmoid(v128_t x) {
   return wasm_f32x4_div(wasm_v128_bitselect(one, e, above), wasm_f32x4_add(one, e));
 }
 
-// x (1 + erf(x / sqrt 2)) / 2. On the far negative side the sum cancels, as it does in every
-// implementation of this formula: the error is absolute there, below 1e-7 |x|.
+// x (1 + erf(x / sqrt 2)) / 2 as max(x, 0) - |x| 2^-Q(|x|), Q a fit of -log2(erfc(t / sqrt 2) / 2):
+// one branch and no division. At most 4 ulp for x > 0; below 0, where the sum of the formula
+// cancels, the error is absolute, at most 1.5e-7 |x|. Infinities give the limits.
+//
+// The coefficients are loaded: V8 makes a constant of four lanes in the loop, by several
+// instructions, and does so again for every vector. 3.5 ns a vector, 4.5 with constants, 6.5 through
+// tw_erf (Chromium 156, Zen 5, 2026-11).
 TW_INLINE v128_t tw_gelu(v128_t x) {
-  v128_t h = wasm_f32x4_mul(x, tw_splat(0.5f));
-  return tw_madd(h, tw_erf(wasm_f32x4_mul(x, tw_splat(0.70710678f))), h);
+  static const float table[] = {
+      2.1062792256998364e-06f, -3.180326530127786e-05f, 0.0001553890178911388f,
+      0.0001994224585359916f, -0.007130367215722799f, 0.05253291875123978f, 0.45919907093048096f,
+      1.1511058807373047f, 1.0f,
+      0.001327624311670661f, 0.009675770066678524f, 0.05550715699791908f, 0.24022115767002106f,
+      0.6931469440460205f,
+      14.0f, 126.0f, TW_ROUNDER,
+  };
+  const float *c = table;
+  __asm__("" : "+r"(c));  // else the compiler turns the loads into constants again
+#define TW_COEFFICIENT(i) wasm_v128_load32_splat(c + (i))
+  v128_t one = TW_COEFFICIENT(8);
+  v128_t a = wasm_f32x4_pmin(wasm_f32x4_abs(x), TW_COEFFICIENT(14));
+  v128_t q = tw_madd(TW_COEFFICIENT(0), a, TW_COEFFICIENT(1));
+  q = tw_madd(q, a, TW_COEFFICIENT(2));
+  q = tw_madd(q, a, TW_COEFFICIENT(3));
+  q = tw_madd(q, a, TW_COEFFICIENT(4));
+  q = tw_madd(q, a, TW_COEFFICIENT(5));
+  q = tw_madd(q, a, TW_COEFFICIENT(6));
+  q = tw_madd(q, a, TW_COEFFICIENT(7));
+  q = wasm_f32x4_pmin(tw_madd(q, a, one), TW_COEFFICIENT(15));
+  v128_t rounder = TW_COEFFICIENT(16);
+  v128_t t = wasm_f32x4_sub(rounder, q);
+  v128_t f = wasm_f32x4_sub(wasm_f32x4_sub(rounder, t), q);  // n - q
+  v128_t power = wasm_i32x4_add(wasm_i32x4_shl(t, 23), one);
+  v128_t p = tw_madd(TW_COEFFICIENT(9), f, TW_COEFFICIENT(10));
+  p = tw_madd(p, f, TW_COEFFICIENT(11));
+  p = tw_madd(p, f, TW_COEFFICIENT(12));
+  p = tw_madd(p, f, TW_COEFFICIENT(13));
+  p = tw_madd(p, f, one);
+#undef TW_COEFFICIENT
+  return tw_nmadd(wasm_f32x4_mul(p, a), power, wasm_f32x4_pmax(x, tw_splat(0)));
 }
 
 // e^x - 1 for x <= 0, without cancellation, at most 2 ulp.

@@ -23,16 +23,17 @@ static uint32_t minimum(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 // What happens to a finished sum.
 typedef struct finish {
+  int scaled;             // 0: alpha is 1 and the sum began with the bias
   float alpha;
-  const float *bias;      // 0: none, or already in the sum
+  const float *bias;      // a panel's; zeros when there is none
   const float *residual;  // 0: none
   uint32_t ldr;
   gemm_activation activation;
 } finish;
 
-static inline v128_t activate(v128_t x, gemm_activation activation) {
+static inline __attribute__((always_inline)) v128_t activate(v128_t x, gemm_activation activation) {
   switch (activation) {
-    case GEMM_ACTIVATION_RELU: return wasm_f32x4_max(x, wasm_f32x4_splat(0));
+    case GEMM_ACTIVATION_RELU: return wasm_f32x4_pmax(x, wasm_f32x4_splat(0));
     case GEMM_ACTIVATION_GELU: return tw_gelu(x);
     case GEMM_ACTIVATION_TANH: return tw_tanh(x);
     case GEMM_ACTIVATION_SIGMOID: return tw_sigmoid(x);
@@ -40,19 +41,39 @@ static inline v128_t activate(v128_t x, gemm_activation activation) {
   }
 }
 
+// `activation` is a constant where this is inlined.
+static inline __attribute__((always_inline)) void finish_rows(const finish *f, float *c,
+                                                              uint32_t ldc, uint32_t rows,
+                                                              gemm_activation activation) {
+  v128_t alpha = wasm_f32x4_splat(f->alpha);
+  const float *residual = f->residual;
+  for (; rows != 0; rows--, c += ldc) {
+    v128_t x = wasm_v128_load(c), y = wasm_v128_load(c + 4);
+    if (f->scaled) {
+      x = tw_madd(x, alpha, wasm_v128_load(f->bias));
+      y = tw_madd(y, alpha, wasm_v128_load(f->bias + 4));
+    }
+    x = activate(x, activation);
+    y = activate(y, activation);
+    if (residual) {
+      x = wasm_f32x4_add(x, wasm_v128_load(residual));
+      y = wasm_f32x4_add(y, wasm_v128_load(residual + 4));
+      residual += f->ldr;
+    }
+    wasm_v128_store(c, x);
+    wasm_v128_store(c + 4, y);
+  }
+}
+
 // `rows` by one panel of C, in L1 since the sum has just been written.
 static __attribute__((noinline)) void finish_strip(const finish *f, float *c, uint32_t ldc,
                                                    uint32_t rows) {
-  v128_t alpha = wasm_f32x4_splat(f->alpha);
-  for (uint32_t i = 0; i < rows; i++, c += ldc) {
-    for (uint32_t j = 0; j < TW_PANEL; j += 4) {
-      v128_t x = wasm_f32x4_mul(wasm_v128_load(c + j), alpha);
-      if (f->bias) x = wasm_f32x4_add(x, wasm_v128_load(f->bias + j));
-      x = activate(x, f->activation);
-      if (f->residual)
-        x = wasm_f32x4_add(x, wasm_v128_load(f->residual + (size_t)i * f->ldr + j));
-      wasm_v128_store(c + j, x);
-    }
+  switch (f->activation) {
+    case GEMM_ACTIVATION_RELU: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_RELU); break;
+    case GEMM_ACTIVATION_GELU: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_GELU); break;
+    case GEMM_ACTIVATION_TANH: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_TANH); break;
+    case GEMM_ACTIVATION_SIGMOID: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_SIGMOID); break;
+    default: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_NONE); break;
   }
 }
 
@@ -99,8 +120,8 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
   float *c = (float *)bindings[F32_GEMM_C].data + c0;
   const float *biases = bias->length ? (const float *)bias->data + column : 0;
   const float *residuals = residual->length ? (const float *)residual->data + r0 : 0;
-  int bias_first = biases && p->alpha == 1;  // the sum starts from it, at no cost
-  int plain = p->alpha == 1 && p->activation == GEMM_ACTIVATION_NONE && !residuals;
+  int scaled = p->alpha != 1;  // else the sum begins with the bias, at no cost
+  int plain = !scaled && p->activation == GEMM_ACTIVATION_NONE && !residuals;
 
   uint32_t k0 = 0;
   do {
@@ -110,12 +131,12 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
       uint32_t width = minimum(columns - j, TW_PANEL);
       // The last panel may be narrower than a panel: everything of C's width goes through these.
       float narrow_c[TW_ROWS * TW_PANEL], narrow_bias[TW_PANEL], narrow_residual[TW_ROWS * TW_PANEL];
-      const float *panel_bias = biases ? biases + j : 0;
+      const float *panel_bias = biases ? biases + j : zeros;
       if (width < TW_PANEL && biases) {
         for (uint32_t i = 0; i < TW_PANEL; i++) narrow_bias[i] = i < width ? panel_bias[i] : 0;
         panel_bias = narrow_bias;
       }
-      finish f = {p->alpha, bias_first ? 0 : panel_bias, 0, p->ldr, p->activation};
+      finish f = {scaled, p->alpha, panel_bias, 0, p->ldr, p->activation};
       tw_strip s = {.lda = p->lda, .k = k, .b = b + (size_t)j * p->k + k0 * TW_PANEL};
       for (uint32_t i = 0; i < rows; i += TW_ROWS) {
         uint32_t strip = minimum(rows - i, TW_ROWS);
@@ -133,7 +154,7 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
           f.residual = residuals ? narrow_residual : 0;
           f.ldr = TW_PANEL;
         }
-        s.start = k0 ? s.c : bias_first ? panel_bias : zeros;
+        s.start = k0 ? s.c : scaled ? zeros : panel_bias;
         s.ld_start = k0 ? s.ldc : 0;
         tw_strip_any(&s, strip);
         if (last && !plain) finish_strip(&f, s.c, s.ldc, strip);
