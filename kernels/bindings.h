@@ -1,9 +1,9 @@
-// What every kernel does first: find its parameters and bindings and see that they are long enough.
+// What every kernel does first: find its bindings, see that they are long enough, and find its part
+// of the work.
 #ifndef TW_BINDINGS_H
 #define TW_BINDINGS_H
 #include "abi.h"
 
-#define TW_PARAMS(type, d) ((const type *)(d)->params)
 #define TW_DATA(type, d, index) ((type *)(d)->bindings[index].data)
 
 // Whether binding `index` has at least `elements` of `size` bytes. 64-bit, so that no product of
@@ -15,6 +15,20 @@ static inline int tw_holds(const tw_dispatch *d, uint32_t index, uint64_t elemen
 
 static inline int tw_present(const tw_dispatch *d, uint32_t index) {
   return d->bindings[index].length != 0;
+}
+
+#define TW_RANK 6  // extents of an index space, outermost first, unused ones 1
+
+// Elements of the whole result; UINT64_MAX where they would not fit a 32-bit address space.
+static inline uint64_t tw_elements(const uint32_t sizes[TW_RANK]) {
+  uint64_t total = 1;
+  for (int i = 0; i < TW_RANK; i++)
+    if (sizes[i] == 0) return 0;
+  for (int i = 0; i < TW_RANK; i++) {
+    total *= sizes[i];
+    if (total > UINT32_MAX) return UINT64_MAX;
+  }
+  return total;
 }
 
 // [first, last) is the x-th piece of `each` out of `total`; empty when x is past the end.

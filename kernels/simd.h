@@ -58,16 +58,20 @@ TW_INLINE void tw_store_tail(float *p, v128_t v, uint32_t n) {
   if (n == 3) wasm_v128_store32_lane(p + 2, v, 2);
 }
 
-// All four lanes are the sum (the product) of v's, added pairwise.
+// All four lanes are the sum (the product) of v's, taken pairwise.
 TW_INLINE v128_t tw_sum(v128_t v) {
   v = wasm_f32x4_add(v, wasm_i32x4_shuffle(v, v, 2, 3, 0, 1));
   return wasm_f32x4_add(v, wasm_i32x4_shuffle(v, v, 1, 0, 3, 2));
 }
+TW_INLINE v128_t tw_product(v128_t v) {
+  v = wasm_f32x4_mul(v, wasm_i32x4_shuffle(v, v, 2, 3, 0, 1));
+  return wasm_f32x4_mul(v, wasm_i32x4_shuffle(v, v, 1, 0, 3, 2));
+}
 
-// The larger (smaller) of a and b by one machine instruction: b where a is NaN, a where b is.
-// Use where NaN has been dealt with; otherwise wasm_f32x4_max and _min pass NaN on.
-TW_INLINE v128_t tw_fast_max(v128_t a, v128_t b) { return wasm_f32x4_pmax(b, a); }
-TW_INLINE v128_t tw_fast_min(v128_t a, v128_t b) { return wasm_f32x4_pmin(b, a); }
+// The larger (smaller) of a and b by one machine instruction: a where b is NaN, NaN where a is. Use
+// where NaN has been dealt with; otherwise wasm_f32x4_max and _min pass any NaN on.
+TW_INLINE v128_t tw_fast_max(v128_t a, v128_t b) { return wasm_f32x4_pmax(a, b); }
+TW_INLINE v128_t tw_fast_min(v128_t a, v128_t b) { return wasm_f32x4_pmin(a, b); }
 
 // All four lanes are the largest (smallest) of v's; NaN if any is.
 TW_INLINE v128_t tw_highest(v128_t v) {
