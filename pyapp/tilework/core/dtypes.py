@@ -6,6 +6,7 @@ Importing this does not import NumPy; the layers below the fronts do without it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tilework.core.errors import InvalidArgument, NotImplemented
 
@@ -52,6 +53,7 @@ def ort_type(dtype: DType) -> str:
     return f"tensor({ORT_NAMES.get(dtype, dtype.name)})"
 
 
+@lru_cache(maxsize=64)  # numpy.dtype.name is computed anew at each look
 def from_numpy(dtype: object) -> DType:
     """The DType of a `numpy.dtype`; byte order other than the machine's is an InvalidArgument."""
     name = getattr(dtype, "name", str(dtype))
