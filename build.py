@@ -96,7 +96,8 @@ def _make_anew() -> None:
         remove(VENV)
         raise BuildError(
             "This Python cannot make a virtual environment; on Debian and Ubuntu: "
-            f"apt-get install python3-venv.\n{(made.stdout + made.stderr).strip()}"
+            "apt-get install python3-venv.",
+            (made.stdout + made.stderr).strip(),
         )
     (VENV / "made").write_text(sys.version, encoding="utf-8")
 
@@ -112,6 +113,7 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except BuildError as error:
         sys.stdout.flush()
-        sys.exit(f"build.py: {error}")
+        details = f"{error.details}\n" if error.details else ""
+        sys.exit(f"{details}build.py: {error}")
     except KeyboardInterrupt:
         sys.exit("\nbuild.py: interrupted")

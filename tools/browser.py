@@ -54,7 +54,7 @@ def find_browser() -> Path:
             for command in commands:
                 run(command, what=what)
         except BuildError as error:
-            failures.append(str(error).splitlines()[0])
+            failures.append(str(error))
             continue
         found = installed_browser()
         if found:
@@ -130,8 +130,9 @@ def _start() -> None:
     except PlaywrightError as error:
         _stop()
         raise BuildError(
-            f"{program} does not start: {error.message.strip()}\nRun it by hand with --headless "
-            "to see what it lacks; on Debian, apt-get install chromium brings all that it needs."
+            f"{program} does not start. Run it by hand with --headless to see what it lacks; on "
+            "Debian, apt-get install chromium brings all that it needs.",
+            error.message.strip(),
         ) from None
     except BuildError:
         _stop()

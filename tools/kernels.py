@@ -121,19 +121,22 @@ def compile_all() -> None:
     def action(line: Line) -> str:
         finished: list[str] = []
 
-        def make(target: Target) -> str:
+        def make(target: Target) -> BuildError | None:
             try:
                 _make(target)
             except BuildError as error:
-                return str(error)
+                return error
             finished.append(f"{target.build}/{target.family}")
             line.progress(f"{len(finished)}/{len(stale)} {finished[-1]}")
-            return ""
+            return None
 
         with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-            failures = dict.fromkeys(f for f in pool.map(make, stale) if f)
+            failures = [error for error in pool.map(make, stale) if error]
         if failures:
-            raise BuildError("\n".join(failures))
+            # The two builds of a family mostly fail alike.
+            messages = dict.fromkeys(str(error) for error in failures)
+            details = dict.fromkeys(error.details for error in failures if error.details)
+            raise BuildError("\n          ".join(messages), "\n".join(details))
         return f"{len(stale)} of {len(wanted)} modules compiled"
 
     step("kernels", action, inputs=[t.key() for t in wanted], outputs=[t.path for t in wanted])
@@ -167,7 +170,9 @@ def _make(target: Target) -> None:
     for source in sources:
         compiled = objects / f"{source.stem}.o"
         cpu = f"-mcpu={_FEATURES}{extra_features}"
-        _zig("cc", *_COMPILE, cpu, *defines, "-c", "-o", compiled, source, what=str(source))
+        _zig(
+            "cc", *_COMPILE, cpu, *defines, "-c", "-o", compiled, source, what=f"compiling {source}"
+        )
         made.append(compiled)
     linked = objects / f"{target.family}.wasm"
     _zig("wasm-ld", *_LINK, "-o", linked, *made, what=f"linking {target.family}")
@@ -191,8 +196,8 @@ def _zig(*arguments: str | Path, what: str) -> None:
     )
     said = (done.stderr + done.stdout).strip()
     if done.returncode:
-        name = what.removeprefix(f"{ROOT}{os.sep}")
-        raise BuildError(f"{name} does not compile:\n{said or f'exit {done.returncode}'}")
+        name = what.replace(f"{ROOT}{os.sep}", "")
+        raise BuildError(f"{name} failed (exit {done.returncode}).", said)
 
 
 def _check(target: Target, path: Path) -> None:

@@ -31,7 +31,14 @@ VENV_PYTHON = VENV_BIN / ("python.exe" if os.name == "nt" else "python")
 
 
 class BuildError(Exception):
-    """A step cannot go on. The message is one or two sentences and says what to do."""
+    """A step cannot go on. The message is one or two sentences and says what to do.
+
+    `details` is what a program printed; a person sees it above the message.
+    """
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
 
 
 @cache
@@ -61,7 +68,7 @@ def run(
 ) -> str:
     """Run a program and return what it printed; with `show`, let it print to the terminal.
 
-    Raises BuildError with `what` failed, the end of its output and the `remedy`.
+    Raises BuildError: `what` failed, and the `remedy`; its details are the end of the output.
     """
     sys.stdout.flush()
     try:
@@ -79,8 +86,7 @@ def run(
         raise BuildError(f"{what}: there is no program {command[0]}. {remedy}".rstrip()) from None
     if done.returncode:
         said = "\n".join((done.stdout or "").strip().splitlines()[-40:])
-        message = f"{what} failed (exit {done.returncode}). {remedy}".rstrip()
-        raise BuildError(f"{message}\n{said}".rstrip())
+        raise BuildError(f"{what} failed (exit {done.returncode}). {remedy}".rstrip(), said)
     return done.stdout or ""
 
 

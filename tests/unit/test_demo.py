@@ -19,7 +19,8 @@ def answered(embeddings: Floats) -> Answered:
 @pytest.fixture
 def expected() -> Floats:
     rows = np.random.default_rng(1).standard_normal((5, 384)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / lengths).astype(np.float32)
 
 
 def test_the_same_numbers_agree(expected: Floats) -> None:
