@@ -75,6 +75,7 @@ typedef struct tw_program {
 
 #define TW_PROGRAM_MAGIC 0x4b4c4954
 #define TW_MAX_TILES 16777215  // in one region
+#define TW_MOVE_TILE 65536     // bytes a tile of the processor's fill and copy moves
 
 typedef struct tw_region {
   uint32_t first_command, command_count;
@@ -105,39 +106,39 @@ typedef struct tw_ref {
 //
 // `claim` is (tag << TW_TILE_BITS | next tile). A tag names one region of one submission and is
 // never used twice, so a late thread's compare-and-swap fails and it can claim nothing of a dead
-// submission. The fields under "submission" change only while the tag is a closed one; a thread
-// reads the claim, the fields, and the claim again.
+// submission. Between submissions the tile is TW_CLOSED, past every tile count, so that nothing can
+// be claimed while the fields under "submission" change.
 
 #define TW_TILE_BITS 24
+#define TW_CLOSED 16777215
 
 typedef struct tw_queue {
   TW_LINE uint64_t claim;       // any thread, by compare-and-swap
   TW_LINE uint32_t done;        // tiles finished in the open region; any thread
-  TW_LINE uint32_t wake;        // low word of the tag; futex of all waiting threads
-  uint32_t sleepers;            // threads in a futex wait on `wake`
-  uint32_t async_sleepers;      // threads back in their event loop, waiting asynchronously
+  TW_LINE uint32_t wake;        // counts openings, closings and messages; futex of all that wait
+  uint32_t sleepers;            // threads waiting on `wake`, blocked or in their event loop
+  uint32_t posted;              // executables posted to all workers; written by the host
   uint32_t shutdown;            // 1: threads leave their loops; written by the host
-  // submission; written by the submitting thread
+  // submission; written by the submitting thread while the claim is closed
   TW_LINE const tw_program *program;
   uint8_t *state;
+  uint32_t generation;          // threads that have loaded fewer executables sit it out
+  uint32_t reserved;
   uint64_t first_tag;           // tag of region 0
-  uint32_t region_tiles;        // tile count of the open region; written by who opens it
   uint32_t running;             // 1 between submit and completion
   uint32_t timeline;            // completed submissions, modulo 2^32
-  uint32_t reserved;
   // failure of the running or last submission; the first wins
   TW_LINE uint32_t status;      // tw_status; compare-and-swap from 0
   uint32_t failed_command, failed_x, failed_y, failed_z, failed_worker;
-  uint32_t failure_ready;       // 1 once the words above are written
 } tw_queue;
 
-// What one thread owns. Written by that thread, except the first line by the host.
+// What one thread owns. The first line is written by the host, the second by the thread.
 typedef struct tw_thread {
   TW_LINE tw_queue *queue;
-  uint32_t worker;
+  uint32_t worker;              // 0 is the submitting thread
   uint8_t *scratch;
   uint32_t scratch_length;
-  uint32_t may_block;           // 0 on a page's main thread: spin instead of futex
+  uint32_t may_block;           // 0 on a page's main thread: spin instead of waiting on a futex
   uint32_t reserved[3];
   TW_LINE uint32_t generation;  // executables loaded so far
   uint32_t ready;               // 1 once it can take tiles
@@ -145,13 +146,5 @@ typedef struct tw_thread {
   uint32_t command, x, y, z;
   uint32_t tiles;               // tiles run since start, for statistics
 } tw_thread;
-
-// Parameters of the processor's own kernels; the tile is one TW_MOVE_TILE piece.
-#define TW_MOVE_TILE 65536
-
-typedef struct tw_fill_params {
-  uint32_t pattern;       // repeated little-endian
-  uint32_t pattern_size;  // 1, 2 or 4 bytes
-} tw_fill_params;
 
 #endif

@@ -1,0 +1,236 @@
+"""Device: one memory, its threads, what is loaded, and submission.
+
+Opened once by the engine. The device decides where everything lies; its driver does as told.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tilework.core.errors import DeviceLost, InvalidArgument, KernelFailure
+from tilework.hal._abi import (
+    QUEUE_CLAIM,
+    QUEUE_FAILED_COMMAND,
+    QUEUE_SIZE,
+    THREAD_GENERATION,
+    THREAD_SIZE,
+    TW_ALIGNMENT,
+    TW_CLOSED,
+    Status,
+)
+from tilework.hal.allocator import Allocator, Statistics
+from tilework.hal.buffer import Buffer
+from tilework.hal.command_buffer import CommandBuffer
+from tilework.hal.drivers import open_driver
+from tilework.hal.executable import Entry, Executable, load
+from tilework.hal.library import kernel_module
+
+if TYPE_CHECKING:
+    from tilework.hal.driver import Driver
+    from tilework.hal.kernel import Kernel
+    from tilework.hal.program import Program
+
+STACK = 128 << 10  # bytes a thread; kernels keep their arrays in scratch
+SCRATCH = 1 << 20  # bytes a thread: half of the L2 cache of most cores
+BUILDS = ("relaxed", "simd")
+
+_WORDS = {
+    Status.INVALID_PARAMS: "its parameters are outside what it accepts",
+    Status.BINDING_TOO_SHORT: "a binding is shorter than its parameters imply",
+    Status.SCRATCH_TOO_SMALL: "it needs more scratch",
+    Status.INDEX_OUT_OF_RANGE: "the data holds an index outside its axis",
+    Status.TRAPPED: "it trapped",
+}
+
+
+class Device:
+    """See `open_device`."""
+
+    def __init__(self, driver: Driver, build: str) -> None:
+        self.driver = driver
+        self.scratch = SCRATCH
+        self._allocator = Allocator(driver.reserve)
+        self._executables: dict[str, Executable] = {}
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._generation = 0
+        self._table_top = 1  # index 0 stays empty, so that a zeroed command traps
+        self._closed = False
+        self._queue = self._cleared(QUEUE_SIZE, "queue")
+        self._queue.write(struct.pack("<Q", TW_CLOSED), QUEUE_CLAIM)
+        self._threads = [self._make_thread(worker) for worker in range(driver.threads)]
+        driver.start(self._stack_top(0))
+        binary = kernel_module("processor", "simd")
+        self._executables["processor"] = load(self, "processor", binary, processor=True)
+        self.build = self._choose(build)
+        for worker in range(1, driver.threads):
+            driver.add_worker(self._queue.address, self._threads[worker].address, self._stack_top(worker))
+
+    # -- what it is ----------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> str:
+        return self.driver.mode
+
+    @property
+    def threads(self) -> int:
+        return self.driver.threads
+
+    @property
+    def reason(self) -> str:
+        return self.driver.reason
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether the kernels use relaxed SIMD (fused multiply-add)."""
+        return self.build == "relaxed"
+
+    @property
+    def ready_threads(self) -> int:
+        """Threads that take tiles now; a worker can only start once its creator is idle."""
+        workers = self._threads[1:]
+        return 1 + sum(self.driver.is_ready(thread.address) for thread in workers)
+
+    @property
+    def statistics(self) -> Statistics:
+        """Bytes of device memory in use, reserved and at the peak."""
+        return self._allocator.statistics
+
+    async def ready(self, seconds: float = 30.0) -> bool:
+        """Waits until every thread takes tiles; False when `seconds` passed first."""
+        return await self.driver.ready([thread.address for thread in self._threads[1:]], seconds)
+
+    # -- memory --------------------------------------------------------------------------------
+
+    def allocate(self, nbytes: int, label: str = "") -> Buffer:
+        """A buffer of `nbytes` bytes, aligned to 64, contents undefined. OutOfMemory."""
+        self._check_open()
+        if nbytes < 0:
+            raise InvalidArgument(f"{label or 'a buffer'}: {nbytes} bytes were asked for")
+        return Buffer(self, self._allocator.allocate(nbytes, label), nbytes, label)
+
+    def release(self, address: int) -> None:
+        """For Buffer: gives a span back."""
+        if not self._closed:
+            self._allocator.release(address)
+
+    # -- kernels -------------------------------------------------------------------------------
+
+    def kernel(self, kernel: Kernel) -> Entry:
+        """The loaded entry point of `kernel`; loads its family's module when first asked."""
+        entry = self._entries.get((kernel.family, kernel.name))
+        if entry is None:
+            executable = self._executables.get(kernel.family)
+            if executable is None:
+                executable = load(self, kernel.family, kernel_module(kernel.family, self.build))
+                self._executables[kernel.family] = executable
+            entry = executable.entries.get(kernel.name)
+            if entry is None:
+                raise InvalidArgument(
+                    f"module {kernel.family} has no kernel {kernel.name}; it has "
+                    f"{', '.join(sorted(executable.entries))}"
+                )
+            self._entries[kernel.family, kernel.name] = entry
+        return entry
+
+    def reserve_table(self, slots: int) -> int:
+        """For `load`: the first of `slots` consecutive free table indices."""
+        first, self._table_top = self._table_top, self._table_top + slots
+        return first
+
+    def next_generation(self) -> int:
+        """For `load`: the number of executables loaded, the new one included."""
+        self._generation += 1
+        self._threads[0].write(struct.pack("<I", self._generation), THREAD_GENERATION)
+        return self._generation
+
+    # -- work ----------------------------------------------------------------------------------
+
+    def command_buffer(self, label: str = "") -> CommandBuffer:
+        """A new command buffer to record into."""
+        self._check_open()
+        return CommandBuffer(self, label)
+
+    def submit(self, program: Program, slots: Sequence[Buffer] = ()) -> None:
+        """Runs `program` to its end on all ready threads, the calling one too.
+
+        `slots` are the buffers behind its Slots. KernelFailure names kernel, label and tile; the
+        device works on after it.
+        """
+        self._check_open()
+        table = program.bind(slots)
+        program.image.check_range(0, 0)
+        status = self.driver.submit(
+            self._threads[0].address, program.image.address, program.state.address, table
+        )
+        if status:
+            raise self._failure(program, status)
+
+    def _failure(self, program: Program, status: int) -> KernelFailure:
+        command, x, y, z, worker = struct.unpack(
+            "<5I", self._queue.read(QUEUE_FAILED_COMMAND, 20)
+        )
+        info = program.commands[command]
+        words = _WORDS.get(status, f"it returned {status}")  # type: ignore[call-overload]
+        label = f" ({info.label})" if info.label else ""
+        return KernelFailure(
+            f"kernel {info.kernel}{label} failed in tile {(x, y, z)} of {info.counts}: {words}; "
+            f"command {command} of {program.label or 'a program'}, thread {worker}",
+            kernel=info.kernel,
+            tile=(x, y, z),
+            status=status,
+            command=command,
+        )
+
+    def close(self) -> None:
+        """Ends the threads; buffers and programs of this device can no longer be used."""
+        if not self._closed:
+            self._closed = True
+            self.driver.close()
+
+    # -- set-up --------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceLost("the device is closed; open a new one")
+
+    def _cleared(self, nbytes: int, label: str) -> Buffer:
+        buffer = self.allocate(nbytes, label)
+        self.driver.clear(buffer.address, nbytes)
+        return buffer
+
+    def _make_thread(self, worker: int) -> Buffer:
+        """tw_thread, then its stack, then its scratch, in one buffer."""
+        buffer = self._cleared(THREAD_SIZE + STACK + SCRATCH, f"thread {worker}")
+        may_block = 1 if worker or self.driver.may_block else 0
+        scratch = buffer.address + THREAD_SIZE + STACK
+        buffer.write(
+            struct.pack("<5I", self._queue.address, worker, scratch, SCRATCH, may_block)
+        )
+        return buffer
+
+    def _stack_top(self, worker: int) -> int:
+        top = self._threads[worker].address + THREAD_SIZE + STACK
+        return top // TW_ALIGNMENT * TW_ALIGNMENT
+
+    def _choose(self, build: str) -> str:
+        if build in BUILDS:
+            return build
+        if build != "auto":
+            raise InvalidArgument(f"build is {build!r}; it is auto, relaxed or simd")
+        # One relaxed opcode makes an engine that lacks it refuse the whole module.
+        probe = kernel_module("gemm", "relaxed")
+        return "relaxed" if self.driver.accepts(probe) else "simd"
+
+
+def open_device(threads: int | None = None, mode: str = "auto", build: str = "auto") -> Device:
+    """Opens a device.
+
+    `threads` counts the calling one; None is one for each core. `mode` is "auto", "arena" or
+    "inline"; what the page cannot give is Unsupported when asked for by name, and explained in
+    `device.reason` when chosen. `build` is "auto", "relaxed" or "simd".
+    """
+    if threads is not None and threads < 1:
+        raise InvalidArgument(f"threads is {threads}; it counts the calling one, so at least 1")
+    return Device(open_driver(threads, mode), build)

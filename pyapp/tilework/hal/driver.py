@@ -1,0 +1,74 @@
+"""What a driver is: memory, threads and a way to call the processor.
+
+A driver decides nothing about where things lie in device memory; the device does, with its single
+allocator, and the driver does as told. Adding one means one file in `hal/drivers/` and one line in
+`hal/drivers/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+# Anything with the buffer protocol, C-contiguous; the browser driver also takes a JS Uint8Array.
+Data: TypeAlias = object
+
+
+class Driver(Protocol):
+    """One memory and the threads over it. Addresses and lengths are in bytes."""
+
+    mode: str  # "inline", "arena", ...
+    engine: str  # what runs the kernels, for people: "Chromium 156", "wasmtime 50.0.1"
+    threads: int  # the submitting one included
+    reason: str  # why this mode and this many threads, in words
+    may_block: bool  # whether the submitting thread may wait on a futex
+    shared: bool  # whether the memory is a shared one, so that modules keep their shared bit
+
+    def reserve(self, nbytes: int) -> tuple[int, int]:
+        """A new zero-filled slab of at least `nbytes`: (address, bytes). OutOfMemory if refused."""
+
+    def write(self, address: int, data: Data) -> None:
+        """Copies `data` to device memory."""
+
+    def read_into(self, address: int, out: Data) -> None:
+        """Fills the writable buffer `out` from device memory."""
+
+    def clear(self, address: int, nbytes: int) -> None:
+        """Fills a span with zeros."""
+
+    def view(self, address: int, nbytes: int) -> memoryview | None:
+        """Device memory as the host's own, or None where the host cannot see it."""
+
+    def accepts(self, binary: bytes) -> bool:
+        """Whether the engine can compile this module (e.g. has relaxed SIMD)."""
+
+    def start(self, stack_top: int) -> None:
+        """Prepares the submitting thread."""
+
+    def load(
+        self,
+        binary: bytes,
+        memory_base: int,
+        table_base: int,
+        functions: Sequence[tuple[int, str]],
+        processor: bool,
+    ) -> None:
+        """Instantiates a module on every thread; its exports go to the given table indices."""
+
+    def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
+        """Starts one more thread on the queue."""
+
+    def submit(self, thread: int, program: int, state: int, slots: int) -> int:
+        """Runs a program to its end and returns its tw_status."""
+
+    def is_ready(self, thread: int) -> bool:
+        """Whether the worker that owns this tw_thread takes tiles."""
+
+    async def ready(self, threads: Sequence[int], seconds: float) -> bool:
+        """Waits until all these workers take tiles; False when the time passed first."""
+
+    def download(self, url: str) -> bytes:
+        """The bytes behind a URL; NoSuchFile with the status when there are none."""
+
+    def close(self) -> None:
+        """Ends the threads. The memory goes when nothing refers to the driver any more."""

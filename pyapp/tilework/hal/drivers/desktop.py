@@ -1,0 +1,288 @@
+"""The desktop driver: wasmtime's threads over one SharedMemory, under ordinary CPython.
+
+For fast tests of the very kernels that the browser runs. wasmtime's calls release the GIL, so
+Python threads run kernels in parallel, and its memory is visible to the host: views cost nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib.metadata
+import os
+import threading
+import time
+import urllib.request
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tilework.core.errors import DeviceLost, NoSuchFile, OutOfMemory, Unsupported
+from tilework.hal._abi import (
+    QUEUE_POSTED,
+    QUEUE_SHUTDOWN,
+    THREAD_GENERATION,
+    THREAD_READY,
+)
+from tilework.hal.driver import Data
+
+try:
+    import wasmtime
+    from wasmtime import _ffi
+except ImportError as error:  # the wheel itself needs no wasmtime
+    raise Unsupported(
+        "outside the browser tilework runs its kernels with wasmtime; `pip install wasmtime`"
+    ) from error
+
+_PAGE = 65536
+_MAX_PAGES = 65536
+_FUTEX_MICROSECONDS = 100_000  # a safety net: whatever happens wakes the futex
+_IDLE_SPINS = 2_000  # a desktop run shares its cores with pytest; do not burn them
+
+
+class _Memory(wasmtime.SharedMemory):
+    """wasmtime 50 can import a shared memory but its binding forgets to say how."""
+
+    def _as_extern(self) -> Any:
+        union = _ffi.wasmtime_extern_union(sharedmemory=self.ptr())
+        return _ffi.wasmtime_extern_t(_ffi.WASMTIME_EXTERN_SHAREDMEMORY, union)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    module: Any
+    memory_base: int
+    table_base: int
+    functions: tuple[tuple[int, str], ...]
+    processor: bool
+
+
+class _Executor:
+    """One thread's store, table, stack pointer and instances."""
+
+    def __init__(self, engine: Any, memory: Any, stack_top: int) -> None:
+        self._memory = memory
+        self._stack_top = stack_top
+        self._store = wasmtime.Store(engine)
+        limits = wasmtime.Limits(4096, None)
+        self._table = wasmtime.Table(
+            self._store, wasmtime.TableType(wasmtime.ValType.funcref(), limits), None
+        )
+        self._stack_pointer = self._global(stack_top, mutable=True)
+        self._processor: Any = None
+
+    def _global(self, value: int, *, mutable: bool) -> Any:
+        kind = wasmtime.GlobalType(wasmtime.ValType.i32(), mutable)
+        return wasmtime.Global(self._store, kind, wasmtime.Val.i32(value))
+
+    def load(self, load: _Load) -> None:
+        provided = {
+            "memory": self._memory,
+            "__indirect_function_table": self._table,
+            "__stack_pointer": self._stack_pointer,
+            "__memory_base": self._global(load.memory_base, mutable=False),
+            "__table_base": self._global(load.table_base, mutable=False),
+        }
+        imports = [provided[item.name] for item in load.module.imports]
+        exports = wasmtime.Instance(self._store, load.module, imports).exports(self._store)
+        relocate = exports.get("__wasm_apply_data_relocs")
+        if relocate is not None:
+            relocate(self._store)
+        for index, name in load.functions:
+            self._table.set(self._store, index, exports[name])
+        if load.processor:
+            self._processor = exports
+
+    def call(self, name: str, *parameters: int) -> int:
+        """Calls an export of the processor."""
+        return (self._processor[name](self._store, *parameters) or 0) & 0xFFFFFFFF
+
+    def run(
+        self,
+        name: str,
+        thread: int,
+        parameters: Sequence[int],
+        resume: str,
+        again: Sequence[int],
+    ) -> int:
+        """Calls the processor; a kernel that traps is recorded and `resume` goes on."""
+        while True:
+            try:
+                return self.call(name, thread, *parameters)
+            except wasmtime.Trap:
+                # The trap left the kernel's frames on the stack.
+                self._stack_pointer.set_value(self._store, wasmtime.Val.i32(self._stack_top))
+                if not self.call("tw_trapped", thread):
+                    raise
+            name, parameters = resume, again
+
+
+class _Machine:
+    """What the worker threads share. They hold this, not the driver, so that the driver can go."""
+
+    def __init__(self) -> None:
+        config = wasmtime.Config()
+        config.wasm_threads = config.wasm_simd = config.wasm_relaxed_simd = True
+        config.shared_memory = True
+        self.engine = wasmtime.Engine(config)
+        limits = wasmtime.Limits(1, _MAX_PAGES)
+        self.memory = _Memory(self.engine, wasmtime.MemoryType(limits, shared=True))
+        # wasmtime reserves the whole address range at once: growing never moves the memory.
+        self.base = ctypes.addressof(self.memory.data_ptr().contents)
+        self.loads: list[_Load] = []
+        self.stopped = False
+        self.faults: list[BaseException] = []
+
+    def word(self, address: int) -> ctypes.c_uint32:
+        return ctypes.c_uint32.from_address(self.base + address)
+
+    def work(self, thread: int, stack_top: int) -> None:
+        """A worker thread's life."""
+        try:
+            executor = _Executor(self.engine, self.memory, stack_top)
+            generation = 0
+            parameters = (_IDLE_SPINS, _FUTEX_MICROSECONDS)
+            while not self.stopped:
+                while generation < len(self.loads):
+                    executor.load(self.loads[generation])
+                    generation += 1
+                    self.word(thread + THREAD_GENERATION).value = generation
+                executor.run("tw_work", thread, parameters, "tw_work", parameters)
+        except BaseException as error:  # reported by `ready` and `submit`
+            self.faults.append(error)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class DesktopDriver:
+    """`arena` on wasmtime. See `tilework.hal.driver.Driver`."""
+
+    mode = "arena"
+    may_block = True
+    shared = True
+
+    def __init__(self, threads: int | None, mode: str) -> None:
+        if mode not in ("auto", "arena"):
+            raise Unsupported(f"mode {mode!r} is a browser's; on the desktop there is only arena")
+        cores = os.cpu_count() or 1
+        self.threads = threads or cores
+        self.engine = f"wasmtime {importlib.metadata.version('wasmtime')}"
+        asked = f"{threads} threads asked for" if threads else f"a thread for each of {cores} cores"
+        self.reason = f"desktop engine {self.engine}; {asked}"
+        self._machine = _Machine()
+        self._executor: _Executor | None = None
+        self._workers: list[threading.Thread] = []
+        self._queue = 0
+        weakref.finalize(self, self._machine.stop)
+
+    # -- memory --------------------------------------------------------------------------------
+
+    def reserve(self, nbytes: int) -> tuple[int, int]:
+        pages = -(-nbytes // _PAGE)
+        memory = self._machine.memory
+        try:
+            return memory.grow(pages) * _PAGE, pages * _PAGE
+        except wasmtime.WasmtimeError:
+            raise OutOfMemory(
+                f"the memory cannot grow past {_MAX_PAGES * _PAGE:,} bytes; it has "
+                f"{memory.data_len():,}"
+            ) from None
+
+    def view(self, address: int, nbytes: int) -> memoryview:
+        array = (ctypes.c_ubyte * nbytes).from_address(self._machine.base + address)
+        return memoryview(array).cast("B")
+
+    def write(self, address: int, data: Data) -> None:
+        source = memoryview(data)  # type: ignore[arg-type]
+        if source.nbytes:
+            self.view(address, source.nbytes)[:] = source.cast("B")
+
+    def read_into(self, address: int, out: Data) -> None:
+        target = memoryview(out)  # type: ignore[arg-type]
+        if target.nbytes:
+            target.cast("B")[:] = self.view(address, target.nbytes)
+
+    def clear(self, address: int, nbytes: int) -> None:
+        ctypes.memset(self._machine.base + address, 0, nbytes)
+
+    # -- modules and threads -------------------------------------------------------------------
+
+    def accepts(self, binary: bytes) -> bool:
+        try:
+            wasmtime.Module.validate(self._machine.engine, binary)
+        except wasmtime.WasmtimeError:
+            return False
+        return True
+
+    def start(self, stack_top: int) -> None:
+        self._executor = _Executor(self._machine.engine, self._machine.memory, stack_top)
+
+    @property
+    def _submitting(self) -> _Executor:
+        if self._executor is None:
+            raise DeviceLost("the device is closed; open a new one")
+        return self._executor
+
+    def load(
+        self,
+        binary: bytes,
+        memory_base: int,
+        table_base: int,
+        functions: Sequence[tuple[int, str]],
+        processor: bool,
+    ) -> None:
+        module = wasmtime.Module(self._machine.engine, binary)
+        load = _Load(module, memory_base, table_base, tuple(functions), processor)
+        self._submitting.load(load)
+        self._machine.loads.append(load)
+        self._announce(QUEUE_POSTED, len(self._machine.loads))
+
+    def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
+        self._queue = queue
+        name = f"tilework {len(self._workers) + 1}"
+        worker = threading.Thread(
+            target=self._machine.work, args=(thread, stack_top), name=name, daemon=True
+        )
+        self._announce(QUEUE_POSTED, len(self._machine.loads))
+        worker.start()
+        self._workers.append(worker)
+
+    def _announce(self, field: int, value: int) -> None:
+        if self._queue:
+            self._submitting.call("tw_announce", self._queue, self._queue + field, value)
+
+    def submit(self, thread: int, program: int, state: int, slots: int) -> int:
+        parameters = (program, state, slots)
+        return self._submitting.run("tw_submit", thread, parameters, "tw_resume", ())
+
+    def is_ready(self, thread: int) -> bool:
+        word = self._machine.word
+        loaded = word(thread + THREAD_GENERATION).value == len(self._machine.loads)
+        return loaded and word(thread + THREAD_READY).value == 1
+
+    async def ready(self, threads: Sequence[int], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not all(map(self.is_ready, threads)):
+            if self._machine.faults:
+                raise DeviceLost("a worker thread ended") from self._machine.faults[0]
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.002)
+        return True
+
+    def download(self, url: str) -> bytes:
+        try:
+            with urllib.request.urlopen(url) as response:
+                return bytes(response.read())
+        except OSError as error:
+            raise NoSuchFile(f"{url}: {error}") from error
+
+    def close(self) -> None:
+        self._machine.stop()
+        if self._executor is not None:
+            self._announce(QUEUE_SHUTDOWN, 1)
+        for worker in self._workers:
+            worker.join()
+        self._executor = None

@@ -1,0 +1,224 @@
+/**
+ * The bridge: the only object that Python sees. It owns the device's memory and modules, the
+ * submitting thread's executor and the pool. Python owns every decision about where things lie in
+ * the memory; the bridge only does as told.
+ */
+import { Executor } from "./executor.js";
+import { Pool } from "./pool.js";
+import { QUEUE_POSTED, QUEUE_SHUTDOWN, THREAD_READY } from "./abi.js";
+
+const PAGE = 65536;
+const MAX_PAGES = 65536;
+
+/**
+ * Pyodide's internals, as far as they are used here.
+ * @typedef {{ _module: { memory?: WebAssembly.Memory, loadWebAssemblyModule: Function } }} Pyodide
+ */
+
+/**
+ * What this page and browser offer.
+ * @returns {{ isolated: boolean, cores: number, window: boolean }}
+ */
+export function surroundings() {
+  const scope = /** @type {{ document?: unknown, crossOriginIsolated?: boolean }} */ (globalThis);
+  return {
+    isolated: scope.crossOriginIsolated === true,
+    cores: navigator.hardwareConcurrency || 1,
+    window: scope.document !== undefined,
+  };
+}
+
+/** Whether the engine takes a module, e.g. one with relaxed SIMD. @param {Uint8Array} binary */
+export function validate(binary) {
+  return WebAssembly.validate(/** @type {BufferSource} */ (binary));
+}
+
+/** The bytes behind `url`, or its HTTP status; blocks, so for workers only. @param {string} url */
+export function download(url) {
+  const request = new XMLHttpRequest();
+  request.open("GET", url, false);
+  request.responseType = "arraybuffer";
+  try {
+    request.send();
+  } catch (error) {
+    return { status: 0, bytes: undefined, reason: String(error) };
+  }
+  const found = request.status >= 200 && request.status < 300;
+  return {
+    status: request.status,
+    bytes: found ? new Uint8Array(request.response) : undefined,
+    reason: request.statusText,
+  };
+}
+
+/**
+ * A device on a shared memory of its own.
+ * @param {string} workerScript  URL of compute-worker.js
+ */
+export function openArena(workerScript) {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true });
+  return new Bridge(memory, new Pool(workerScript));
+}
+
+/**
+ * A device in Pyodide's own heap, for one thread.
+ * @param {Pyodide} pyodide
+ */
+export function openInline(pyodide) {
+  return new Bridge(heapOf(pyodide), undefined);
+}
+
+// The smallest side module: a dylink.0 section and the import of env.memory.
+const EMPTY_SIDE_MODULE = new Uint8Array([
+  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00,
+  0x00, 0x0f, 0x08, 0x64, 0x79, 0x6c, 0x69, 0x6e, 0x6b, 0x2e, 0x30, 0x01, 0x04, 0x00, 0x00, 0x00, 0x00,
+  0x02, 0x0f, 0x01, 0x03, 0x65, 0x6e, 0x76, 0x06, 0x6d, 0x65, 0x6d, 0x6f, 0x72, 0x79, 0x02, 0x00, 0x00,
+]);
+
+/**
+ * Pyodide's memory. Pyodide 314 shows it; 0.29 does not, so an empty side module is loaded while
+ * WebAssembly.Instance is watched for the memory that Pyodide gives it.
+ * @param {Pyodide} pyodide
+ * @returns {WebAssembly.Memory}
+ */
+function heapOf(pyodide) {
+  const module = pyodide._module;
+  if (module.memory instanceof WebAssembly.Memory) return module.memory;
+  const { Instance } = WebAssembly;
+  /** @type {WebAssembly.Memory | undefined} */
+  let memory;
+  /** @param {WebAssembly.Module} binary @param {{ env: { memory: WebAssembly.Memory } }} imports */
+  function Watched(binary, imports) {
+    memory = imports.env.memory;
+    return new Instance(binary, imports);
+  }
+  WebAssembly.Instance = /** @type {any} */ (Watched);
+  try {
+    const options = { loadAsync: false, nodelete: true, allowUndefined: true };
+    module.loadWebAssemblyModule(EMPTY_SIDE_MODULE, options, "tilework-heap", {}, null);
+  } finally {
+    WebAssembly.Instance = Instance;
+  }
+  if (!memory) throw new Error("this Pyodide does not hand its memory to side modules");
+  return memory;
+}
+
+export class Bridge {
+  /**
+   * @param {WebAssembly.Memory} memory
+   * @param {Pool | undefined} pool
+   */
+  constructor(memory, pool) {
+    this.memory = memory;
+    this.pool = pool;
+    /** @type {Executor | undefined} */
+    this.executor = undefined;
+    /** @type {import("./compute-worker.js").Load[]} */
+    this.loaded = [];
+    this.queue = 0;
+  }
+
+  /** `length` bytes of device memory; in inline mode valid only until the heap next grows.
+   * @param {number} address @param {number} length */
+  bytes(address, length) {
+    return new Uint8Array(this.memory.buffer, address, length);
+  }
+
+  /** @param {number} address @param {Uint8Array} data */
+  write(address, data) {
+    this.bytes(address, data.length).set(data);
+  }
+
+  /** @param {number} address @param {number} length */
+  clear(address, length) {
+    this.bytes(address, length).fill(0);
+  }
+
+  /** Grows the memory; its address, or -1 when the browser refuses. @param {number} pages */
+  grow(pages) {
+    try {
+      return this.memory.grow(pages) * PAGE;
+    } catch (error) {
+      if (error instanceof RangeError) return -1;
+      throw error;
+    }
+  }
+
+  /** @param {number} stackTop */
+  start(stackTop) {
+    this.executor = new Executor(this.memory, stackTop);
+  }
+
+  /**
+   * Loads a module on this thread and posts it to all workers.
+   * @param {Uint8Array} binary
+   * @param {number} memoryBase
+   * @param {number} tableBase
+   * @param {string} functions  JSON of [table index, export name] pairs
+   * @param {boolean} processor
+   */
+  load(binary, memoryBase, tableBase, functions, processor) {
+    const executor = /** @type {Executor} */ (this.executor);
+    const module = new WebAssembly.Module(/** @type {BufferSource} */ (binary));
+    const placement = { memoryBase, tableBase, functions: JSON.parse(functions) };
+    const exports = executor.load(module, placement);
+    if (processor) executor.processor = exports;
+    const generation = this.loaded.length + 1;
+    /** @type {import("./compute-worker.js").Load} */
+    const message = { kind: "load", module, placement, processor, generation };
+    this.loaded.push(message);
+    if (!this.pool) return;
+    this.pool.broadcast(message);
+    this.announce(QUEUE_POSTED, generation);
+  }
+
+  /**
+   * @param {number} queue  address of the tw_queue
+   * @param {number} thread  address of the worker's tw_thread
+   * @param {number} stackTop
+   * @param {number} spins
+   */
+  addWorker(queue, thread, stackTop, spins) {
+    this.queue = queue;
+    const start = { memory: this.memory, queue, thread, stackTop, spins };
+    this.pool?.add(start, this.loaded);
+    this.announce(QUEUE_POSTED, this.loaded.length);
+  }
+
+  /** Writes a word of the queue and wakes all that wait there. @param {number} field @param {number} value */
+  announce(field, value) {
+    if (this.queue) this.executor?.call("tw_announce", this.queue, this.queue + field, value);
+  }
+
+  /**
+   * Runs a program to its end on all threads that are ready.
+   * @param {number} thread @param {number} program @param {number} state @param {number} slots
+   * @returns {number} a tw_status
+   */
+  submit(thread, program, state, slots) {
+    const executor = /** @type {Executor} */ (this.executor);
+    return executor.run("tw_submit", thread, [program, state, slots], "tw_resume", []);
+  }
+
+  /** Whether the worker with this tw_thread takes tiles. @param {number} thread */
+  isReady(thread) {
+    return Atomics.load(new Int32Array(this.memory.buffer), (thread + THREAD_READY) / 4) === 1;
+  }
+
+  /** Resolves when all the given workers take tiles. @param {number[]} threads @param {number} milliseconds */
+  async ready(threads, milliseconds) {
+    const deadline = performance.now() + milliseconds;
+    while (!threads.every((thread) => this.isReady(thread))) {
+      if (this.pool?.faults.length) throw new Error(this.pool.faults[0]);
+      if (performance.now() > deadline) return false;
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    return true;
+  }
+
+  close() {
+    this.announce(QUEUE_SHUTDOWN, 1);
+    this.pool?.close();
+    this.loaded.length = 0;
+  }
+}
