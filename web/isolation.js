@@ -23,23 +23,23 @@ function controlled() {
 /**
  * Isolates the page if it can. Never rejects.
  * @returns {Promise<{ isolated: boolean, reloading: boolean, why: string }>}  `why`, when not
- *   isolated, is a sentence for people
+ *   isolated, is a sentence for people; "it" is the page
  */
 export async function isolate() {
   if (globalThis.crossOriginIsolated) return { isolated: true, reloading: false, why: "" };
   /** @param {string} why */
   const not = (why) => ({ isolated: false, reloading: false, why });
   if (!globalThis.isSecureContext) {
-    return not("This page is not served over https, so the browser gives it no shared memory.");
+    return not("It is not served over https.");
   }
   if (!navigator.serviceWorker) {
-    return not("This browser window has no service workers, which would isolate the page.");
+    return not("This browser window has no service worker that could isolate it.");
   }
   try {
     if (sessionStorage.getItem(TRIED)) {
       // Once a visit: the next reload by hand may try again.
       sessionStorage.removeItem(TRIED);
-      return not("This page could not be isolated from other sites, not even after a reload.");
+      return not("A service worker tried to isolate it, in vain.");
     }
     const site = new URL("../", import.meta.url);
     await navigator.serviceWorker.register(new URL("service-worker.js", site), { scope: site.pathname });
@@ -48,6 +48,6 @@ export async function isolate() {
     location.reload();
     return { isolated: false, reloading: true, why: "" };
   } catch (error) {
-    return not(`This page could not be isolated from other sites: ${error}.`);
+    return not(`No service worker could isolate it: ${error instanceof Error ? error.message : error}.`);
   }
 }

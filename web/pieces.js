@@ -65,7 +65,7 @@ async function download(url, piece, cache, arrived) {
   }
   if (length !== piece.bytes) {
     throw new PieceError(
-      "InvalidArgument",
+      "InvalidProtobuf",
       `${piece.name} has ${grouped(length)} bytes, but ${grouped(piece.bytes)} were expected.`,
     );
   }
@@ -100,8 +100,8 @@ async function fetchPiece(base, piece, arrived) {
       // Without a secure context there is no crypto.subtle; the length has been checked.
       if (!globalThis.isSecureContext || (await sha256(bytes)) === piece.sha256) return bytes;
       wrong = new PieceError(
-        "InvalidArgument",
-        `${piece.name} is corrupt: its SHA-256 is not the one in the manifest.`,
+        "InvalidProtobuf",
+        `${piece.name} is damaged: its SHA-256 is not the one in the manifest.`,
       );
     } catch (error) {
       if (!(error instanceof PieceError)) throw error;

@@ -25,7 +25,7 @@ import { PieceError, get, pieces } from "./pieces.js";
 /**
  * The little of Pyodide that is used.
  * @typedef {object} Pyodide
- * @property {(names: string[], options?: object) => Promise<unknown>} loadPackage
+ * @property {(names: string[], options: object) => Promise<{ name: string }[]>} loadPackage
  * @property {(name: string) => any} pyimport
  * @property {(name: string, module: object) => void} registerJsModule
  * @property {(data: ArrayBuffer, format: string, options: object) => void} unpackArchive
@@ -40,7 +40,6 @@ let app;
 let tryAgain;
 /** @type {Record<string, number>} */
 const steps = {};
-const quiet = { messageCallback: () => undefined };
 
 /** @param {ToPage} message */
 const post = (message) => self.postMessage(message);
@@ -91,15 +90,39 @@ function owned(promise) {
 }
 
 async function bootPyodide() {
+  // Pyodide waits for ever when its binary is not there, so that is looked at first.
+  await get(new URL("pyodide/pyodide.asm.wasm", SITE), { method: "HEAD" });
   const { loadPyodide } = await import(new URL("pyodide/pyodide.mjs", SITE).href);
   return /** @type {Promise<Pyodide>} */ (loadPyodide({ indexURL: new URL("pyodide/", SITE).href }));
+}
+
+/**
+ * Pyodide's loadPackage, which tells of a package that is missing or damaged and goes on without it.
+ * @param {Pyodide} pyodide
+ * @param {string[]} names
+ */
+async function loadPackages(pyodide, names) {
+  /** @type {string[]} */
+  const said = [];
+  const options = {
+    messageCallback: () => undefined,
+    errorCallback: (/** @type {string} */ text) => said.push(text),
+  };
+  const loaded = await pyodide.loadPackage(names, options);
+  const missing = names.filter((name) => !loaded.some((found) => found.name === name));
+  if (missing.length) {
+    throw new PieceError("NoSuchFile", `${missing.join(" and ")} could not be loaded. ${said.join(" ")}`);
+  }
 }
 
 /** @param {Pyodide} pyodide */
 async function installTilework(pyodide) {
   const site = await (await get(new URL("site.json", SITE))).json();
+  const wheel = new URL(site.wheel, SITE);
+  // micropip takes a server's "not found" for the wheel itself.
+  await get(wheel, { method: "HEAD" });
   const micropip = pyodide.pyimport("micropip");
-  await micropip.install(new URL(site.wheel, SITE).href);
+  await micropip.install(wheel.href);
   micropip.destroy();
   // Python finds the bridge as a module of ours, so no text has to be evaluated on this page.
   pyodide.registerJsModule("tilework_bridge", {
@@ -157,7 +180,7 @@ async function start({ threads }) {
   const stream = streamWeights(manifest);
   let next = owned(stream.next());
   const pyodide = await step("python", "Starting Python", bootPyodide);
-  await step("numpy", "Loading NumPy", () => pyodide.loadPackage(["numpy", "micropip"], quiet));
+  await step("numpy", "Loading NumPy", () => loadPackages(pyodide, ["numpy", "micropip"]));
   await step("wheel", "Installing tilework", () => installTilework(pyodide));
   const opened = await step("device", "Waking the cores", () => openApp(pyodide, threads));
   post({ kind: "device", device: JSON.parse(opened.device()) });
@@ -202,4 +225,6 @@ function receive(message) {
   }
 }
 
+// What Pyodide leaves behind; nothing of this file's own comes here.
+self.addEventListener("unhandledrejection", (event) => fail(event.reason));
 self.onmessage = (/** @type {MessageEvent<ToWorker>} */ event) => receive(event.data);

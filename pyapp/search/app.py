@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import tilework
 from numpy.typing import NDArray
+
+import tilework
 from search.corpus import EXAMPLES, load_sentences
 from search.embed import Embedder
 from search.tokenizer import Tokenizer
@@ -69,7 +70,7 @@ class App:
         )
 
     def search(self, query: str) -> str:
-        """JSON {"query", "hits": [{"sentence", "score"}], "ms"}; score is the cosine, best first."""
+        """JSON {"query", "hits": [{"sentence", "score"}], "ms"}; the score is the cosine."""
         began = time.perf_counter()
         scores = self._vectors @ self._embedder.one(query)
         ms = _since(began)

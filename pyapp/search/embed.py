@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from search.tokenizer import Tokenizer
 
 # A plan is made for each shape, so lengths are rounded up to few. Fine steps where sentences lie.

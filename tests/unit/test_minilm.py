@@ -13,8 +13,8 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from search.tokenizer import Tokenizer
 
+from search.tokenizer import Tokenizer
 from tools import minilm
 
 TINY = minilm.Config(

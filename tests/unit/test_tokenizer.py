@@ -11,8 +11,8 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from search.tokenizer import IDEOGRAPHS, LONGEST_WORD, SPECIAL, Tokenizer
 
+from search.tokenizer import IDEOGRAPHS, LONGEST_WORD, SPECIAL, Tokenizer
 from tools.minilm import package_folder
 
 SENTENCES = (
