@@ -12,7 +12,7 @@ import ctypes
 import functools
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,7 @@ class Host:
             store = w.Store(self._engine)
             base = _PAGE * (1 + len(self._modules))
             imports: list[Any] = []
+            wanted: Any
             values = {"__stack_pointer": _PAGE, "__memory_base": base, "__table_base": 1}
             for wanted in module.imports:
                 if wanted.name == "memory":
@@ -75,7 +76,7 @@ class Host:
                 else:
                     value = w.Val.i32(values[str(wanted.name)])
                     imports.append(w.Global(store, wanted.type, value))
-            exports = w.Instance(store, module, imports).exports(store)
+            exports: Any = w.Instance(store, module, imports).exports(store)
             for start in ("__wasm_apply_data_relocs", "__wasm_call_ctors"):
                 if start in exports:
                     exports[start](store)
@@ -91,10 +92,14 @@ class Host:
         arrays: Sequence[Array | None],
         scratch: int = 0,
         shuffle: int | None = 0,
+        at_end: int | None = None,
+        same: Mapping[int, int] | None = None,
     ) -> int:
         """Run all tiles in a shuffled order; results are copied back into the given arrays.
 
-        Arrays are 1-D float32. Stops at the first tile whose status is not 0 and returns it.
+        Arrays are 1-D, of any dtype. Stops at the first tile whose status is not 0 and returns it.
+        The array numbered `at_end` ends where memory ends, so that touching anything behind it
+        traps. `same` maps arrays to the ones whose memory they share (work in place).
         Raises AssertionError when a kernel has written outside its bindings or scratch.
         """
         data = self.bytes
@@ -105,13 +110,24 @@ class Host:
         data[at_params : at_params + len(packed)] = np.frombuffer(packed, np.uint8)
         top += 4096
         spans: list[tuple[int, int]] = []
-        for array in arrays:
+        shared = same or {}
+        for index, array in enumerate(arrays):
             length = 0 if array is None else array.nbytes
+            if index in shared:
+                spans.append((spans[shared[index]][0], length))
+                continue
+            if index == at_end and array is not None:
+                start = data.size - length
+                data[start - _GUARD - start % 4 : start] = 0
+                data[start:] = array.view(np.uint8)
+                spans.append((start, length))
+                continue
             end = top + _GUARD + length
             data[top : top + _GUARD].view(np.uint32)[:] = _NAN
             if array is not None:
                 data[top + _GUARD : end] = array.view(np.uint8)
             after = (end + 3) // 4 * 4
+            data[end:after] = 0
             data[after : after + _GUARD].view(np.uint32)[:] = _NAN
             spans.append((top + _GUARD, length))
             top = (after + _GUARD + 63) // 64 * 64
@@ -132,19 +148,22 @@ class Host:
             status = call(at_dispatch, at_tile)
             if status:
                 break
-        guards = [*((a - _GUARD, a) for a, _ in spans), (scratch_at - _GUARD, scratch_at)]
-        guards += [((a + n + 3) // 4 * 4, (a + n + 3) // 4 * 4 + _GUARD) for a, n in spans]
+        inner = [(a, n) for i, (a, n) in enumerate(spans) if i != at_end and i not in shared]
+        guards = [*((a - _GUARD, a) for a, _ in inner), (scratch_at - _GUARD, scratch_at)]
+        guards += [((a + n + 3) // 4 * 4, (a + n + 3) // 4 * 4 + _GUARD) for a, n in inner]
         guards.append((scratch_at + scratch, scratch_at + scratch + _GUARD))
         for low, high in guards:
             assert (data[low:high].view(np.uint32) == _NAN).all(), f"{kernel.name} left its spans"
+        padding = [data[a + n : (a + n + 3) // 4 * 4] for a, n in inner]
+        assert not any(p.any() for p in padding), f"{kernel.name} left its spans"
         for array, (at, length) in zip(arrays, spans, strict=True):
             if array is not None:
                 array.view(np.uint8)[:] = data[at : at + length]
         return int(status)
 
 
-def _order(counts: tuple[int, int, int], seed: int | None) -> Iterable[tuple[int, int, int]]:
-    tiles = list(itertools.product(*(range(c) for c in counts)))
+def _order(counts: tuple[int, int, int], seed: int | None) -> list[tuple[int, ...]]:
+    tiles: list[tuple[int, ...]] = list(itertools.product(*(range(c) for c in counts)))
     if seed is not None:
         random.Random(seed).shuffle(tiles)
     return tiles

@@ -17,6 +17,7 @@ from tilework.hal.kernels.attention import F32_ATTENTION, AttentionParams
 
 pytestmark = pytest.mark.kernels
 EPSILON = 2.0**-24
+Strides = tuple[int, ...]
 LOWEST = float(np.finfo(np.float32).min)
 INFINITE = -math.inf
 
@@ -32,8 +33,8 @@ class Case:
     batch: int = 1
     heads: int = 1
     layout: str = "fused"  # one (batch, rows, 3 heads size) array; or "separate" (batch, head)
-    mask: float | None = None
-    masked: int = 0
+    mask: float | None = None  # what masked keys are given; None: no mask
+    masked: int = 0  # that many keys at the end; negative: at the start
     rank: str = "key"  # the mask varies along: "key", "row", "all" (random), "turned", "one"
     tile_rows: int = 32
     block: int = 0  # keys that fit scratch; 0: all
@@ -48,7 +49,11 @@ CASES = [
     Case(256, 256, 64, heads=2, tile_rows=64, note="size 64"),
     *(Case(q, 20, note=f"{q} queries") for q in (1, 2, 3, 4, 5, 15, 17, 33)),
     *(Case(5, k, mask=0.0, note=f"{k} keys") for k in (1, 2, 3, 4, 7, 8, 9, 31)),
-    *(Case(5, 11, s, v, layout="separate", note="sizes") for s in (1, 3, 8, 13) for v in (1, 5, 8, 20)),
+    *(
+        Case(5, 11, s, v, layout="separate", note="sizes")
+        for s in (1, 3, 8, 13)
+        for v in (1, 5, 8, 20)
+    ),
     Case(7, 1025, 8, note="many keys, one block"),
     Case(7, 1025, 8, block=64, tile_rows=4, note="many keys, many blocks"),
     Case(40, 37, block=8, mask=LOWEST, masked=30, note="smallest blocks, whole ones masked"),
@@ -71,7 +76,7 @@ CASES = [
 ]
 
 
-def heads_of(case: Case, random: np.random.Generator) -> tuple[list[Array], list[tuple[int, ...]]]:
+def heads_of(case: Case, random: np.random.Generator) -> tuple[list[Array], list[Strides]]:
     """q, k and v as (memory, first element) and logical strides, in the case's layout."""
     b, h, size = case.batch, case.heads, case.size
     value = case.values or size
@@ -80,7 +85,8 @@ def heads_of(case: Case, random: np.random.Generator) -> tuple[list[Array], list
         strides = (case.queries * 3 * h * size, size, 3 * h * size)
         flat = memory.ravel()
         return [flat[i * h * size :].copy() for i in range(3)], [strides] * 3
-    arrays, all_strides = [], []
+    arrays: list[Array] = []
+    all_strides: list[Strides] = []
     for rows, width in ((case.queries, size), (case.keys, size), (case.keys, value)):
         if case.layout == "fused":  # (batch, rows, heads, width + 2)
             shape = (b, rows, h, width + 2)
@@ -95,21 +101,19 @@ def heads_of(case: Case, random: np.random.Generator) -> tuple[list[Array], list
     return arrays, all_strides
 
 
-def logical(memory: Array, strides: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+def logical(memory: Array, strides: Strides, shape: tuple[int, ...]) -> Array:
     """The (batch, head, row, feature) view of an array of elements."""
-    return np.lib.stride_tricks.as_strided(
-        memory, shape, (*(4 * s for s in strides), 4)
-    )
+    return np.lib.stride_tricks.as_strided(memory, shape, (*(4 * s for s in strides), 4))
 
 
-def mask_of(case: Case, random: np.random.Generator) -> tuple[Array | None, tuple[int, ...]]:
+def mask_of(case: Case, random: np.random.Generator) -> tuple[Array | None, Strides]:
     """The mask's memory and its strides (batch, head, row, column)."""
     b, h, q, k = case.batch, case.heads, case.queries, case.keys
     if case.mask is None:
         return None, (0, 0, 0, 0)
     line = np.zeros(k, np.float32)
     if case.masked:
-        line[-case.masked if case.masked > 0 else 0 : None if case.masked > 0 else -case.masked] = case.mask
+        line[slice(-case.masked, None) if case.masked > 0 else slice(-case.masked)] = case.mask
     if case.rank == "one":
         return np.full(1, case.mask, np.float32), (0, 0, 0, 0)
     if case.rank == "key":  # (batch, 1, 1, key), another shift for each of the batch
@@ -141,10 +145,10 @@ def run(case: Case, build: str, seed: int = 0) -> None:
     width = value + 3
     out_strides = (case.queries * h * width, width, h * width)
     out = np.full(b * case.queries * h * width - 3, -7.25, np.float32)
-    params = AttentionParams(
-        case.queries, case.keys, size, value, *strides[0], *strides[1], *strides[2], *out_strides,
-        *mask_strides, case.tile_rows, scale,
-    )  # fmt: skip
+    all_strides = (*strides[0], *strides[1], *strides[2], *out_strides, *mask_strides)
+    params = AttentionParams._make(
+        (case.queries, case.keys, size, value, *all_strides, case.tile_rows, scale)
+    )
     counts = (-(-case.queries // case.tile_rows), h, b)
     need = scratch_bytes(case.tile_rows, size, value, case.block or case.keys)
     arrays = [q, k, v, mask, out]
@@ -156,9 +160,7 @@ def run(case: Case, build: str, seed: int = 0) -> None:
     products = lq @ lk.swapaxes(-1, -2)
     scores = np.float32(scale) * products
     if mask is not None:
-        lm = np.lib.stride_tricks.as_strided(
-            mask, scores.shape, tuple(4 * s for s in mask_strides)
-        )
+        lm = np.lib.stride_tricks.as_strided(mask, scores.shape, tuple(4 * s for s in mask_strides))
         # The sum is rounded to float32: beside the lowest number all scores become equal.
         scores = (scores + lm).astype(np.float32).astype(np.float64)
     with np.errstate(invalid="ignore"):
@@ -215,17 +217,14 @@ def test_average_of_a_fully_masked_row(build: str) -> None:
     ones = np.ones(8, np.float32)
     out = np.zeros(1, np.float32)
     mask = np.full(8, LOWEST, np.float32)
-    params = AttentionParams(
-        1, 8, 1, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1.0
-    )
+    params = AttentionParams(1, 8, 1, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1.0)
     need = scratch_bytes(1, 1, 1, 8)
-    assert host(build).run(F32_ATTENTION, (1, 1, 1), params, [ones[:1], ones, v, mask, out], need) == 0
+    arrays: list[Array | None] = [ones[:1], ones, v, mask, out]
+    assert host(build).run(F32_ATTENTION, (1, 1, 1), params, arrays, need) == 0
     assert out[0] == 3.5
 
 
-GOOD = AttentionParams(
-    2, 3, 4, 5, 0, 0, 4, 0, 0, 4, 0, 0, 5, 0, 0, 5, 0, 0, 3, 1, 2, 1.0
-)
+GOOD = AttentionParams(2, 3, 4, 5, 0, 0, 4, 0, 0, 4, 0, 0, 5, 0, 0, 5, 0, 0, 3, 1, 2, 1.0)
 SIZES = {"q": 8, "k": 12, "v": 15, "mask": 6, "out": 10}
 
 

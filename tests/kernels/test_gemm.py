@@ -112,9 +112,7 @@ def pack(build: str, b: Array, case: Case, tile_panels: int = 3) -> Array:
     packed = np.full(batch * size, np.nan, np.float32)
     # The last element ends the binding: nothing behind it may be read.
     memory = flat.ravel()[: flat.size - case.spread + 1] if flat.size else flat.ravel()
-    params = PackBParams(
-        k, n, stride_k, stride_n, rows * columns * case.spread, size, tile_panels
-    )
+    params = PackBParams(k, n, stride_k, stride_n, rows * columns * case.spread, size, tile_panels)
     counts = (-(-panels(n) // tile_panels), 1, batch)
     assert host(build).run(F32_GEMM_PACK_B, counts, params, [memory, packed]) == 0
     return packed
@@ -146,9 +144,11 @@ def run(case: Case, build: str, seed: int = 0) -> None:
     )  # fmt: skip
     counts = (-(-n // case.tile_n), -(-m // case.tile_m), batch)
     result = c.ravel()[: c.size - (ldc - n)].copy()
-    bindings = [a.ravel()[: a.size - (lda - k)].copy(), packed, bias]
-    bindings.append(None if residual is None else residual.ravel()[: residual.size - (ldr - n)].copy())
-    assert host(build).run(F32_GEMM, counts, params, [*bindings, result], shuffle=seed) == 0
+    # Every binding ends with its last element.
+    bindings = [a.ravel()[: a.size - (lda - k)].copy(), packed, bias, None, result]
+    if residual is not None:
+        bindings[3] = residual.ravel()[: residual.size - (ldr - n)].copy()
+    assert host(build).run(F32_GEMM, counts, params, bindings, shuffle=seed) == 0
 
     c.ravel()[: result.size] = result
     a64 = np.broadcast_to(a[:, :, :k], (batch, m, k)).astype(np.float64)
@@ -171,7 +171,8 @@ def run(case: Case, build: str, seed: int = 0) -> None:
 def unpacked(packed: Array, shape: tuple[int, ...]) -> Array:
     """Packed panels back to (batch, k, n); what is beyond n must be zero."""
     batch, k, n = shape
-    full = packed.reshape(batch, panels(n), k, 8).transpose(0, 2, 1, 3).reshape(batch, k, panels(n) * 8)
+    width = panels(n) * 8
+    full = packed.reshape(batch, width // 8, k, 8).transpose(0, 2, 1, 3).reshape(batch, k, width)
     assert not full[:, :, n:].any()
     return full[:, :, :n]
 
@@ -236,13 +237,13 @@ def test_short_binding(build: str, short: str) -> None:
 @pytest.mark.parametrize(
     "changes", [{"tile_m": 0}, {"tile_n": 0}, {"tile_n": 12}, {"batch_inner": 0}], ids=str
 )
-def test_refused_parameters(build: str, changes: dict[str, int]) -> None:
+def test_refused_parameters(build: str, changes: dict[str, Any]) -> None:
     assert status(build, **changes) == _abi.Status.INVALID_PARAMS
 
 
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("changes", [{"lda": 1 << 31}, {"k": 1 << 31}, {"ldc": 1 << 31}], ids=str)
-def test_sizes_that_overflow(build: str, changes: dict[str, int]) -> None:
+def test_sizes_that_overflow(build: str, changes: dict[str, Any]) -> None:
     assert status(build, **changes) == _abi.Status.BINDING_TOO_SHORT
 
 

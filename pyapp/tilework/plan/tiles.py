@@ -1,0 +1,120 @@
+"""How products and attention are cut into tiles, and how much scratch a tile needs.
+
+Pure functions of sizes and the number of threads; the lowerings call them, the kernels' README
+files carry the measurements behind the numbers. Nothing here knows buffers or graphs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+PANEL: Final = 8  # columns of B that the GEMM's register tile takes
+ROWS: Final = 4  # rows of A that it takes
+
+_TILES_A_THREAD: Final = 4  # a thread that came late or was interrupted leaves little undone
+_LEAST_WORK: Final = 500_000  # multiply-adds of a tile, 17 µs: claiming one costs well below 1 %
+_TILE_M: Final = 64  # rows for which a panel of B stays in L1, A's block of k in L2
+_PACK_BYTES: Final = 65_536
+_TILE_QUERIES: Final = 128
+_FEWEST_QUERIES: Final = 32  # below, packing keys and values costs more than 5 %
+_QUERY_GROUP: Final = 16  # GROUP of kernels/attention/f32_attention.c
+_KEY_BLOCK: Final = 512
+_SCRATCH_LIMIT: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class GemmTiles:
+    """Rows and columns of C that a tile computes; `scratch` in bytes a thread."""
+
+    tile_m: int
+    tile_n: int
+    scratch: int
+
+    def counts(self, m: int, n: int, batch: int = 1) -> tuple[int, int, int]:
+        """Tile counts (x, y, z) of a dispatch over (batch, m, n)."""
+        return -(-n // self.tile_n), -(-m // self.tile_m), batch
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionTiles:
+    """Query rows that a tile computes; `scratch` in bytes a thread."""
+
+    tile_rows: int
+    scratch: int
+
+    def counts(self, query_length: int, heads: int, batch: int) -> tuple[int, int, int]:
+        """Tile counts (x, y, z) of a dispatch."""
+        return -(-query_length // self.tile_rows), heads, batch
+
+
+def packed_b_elements(k: int, n: int) -> int:
+    """Elements of B (k, n) packed in panels of 8 columns; also the least `packed_stride`."""
+    return -(-n // PANEL) * PANEL * k
+
+
+def pack_b_tile_panels(k: int, n: int, batch: int, threads: int) -> int:
+    """Panels that one tile of f32_gemm_pack_b packs: about 64 KiB, less to occupy all threads."""
+    panels = max(1, -(-n // PANEL))
+    a_tile = max(1, _PACK_BYTES // max(1, k * PANEL * 4))
+    shares = -(-2 * threads // max(1, batch)) if threads > 1 else 1
+    return max(1, min(a_tile, -(-panels // shares)))
+
+
+def _evenly(extent: int, parts: int, multiple: int) -> int:
+    """Length of each of `parts` pieces of `extent`, rounded up to a multiple."""
+    return max(multiple, -(-extent // (parts * multiple)) * multiple)
+
+
+def gemm_tiles(m: int, n: int, k: int, batch: int, threads: int) -> GemmTiles:
+    """Tiles of f32_gemm for C (batch, m, n) = A (batch, m, k) B.
+
+    Rows are cut first, into even pieces of about 64; then columns, until there are enough tiles
+    for the threads or a tile becomes so small that handing it out would be felt. Thin products
+    (n k small) get more rows a tile for the same reason.
+    """
+    work = max(1, m * n * k * batch)
+    wanted = min(_TILES_A_THREAD * threads, max(1, work // _LEAST_WORK)) if threads > 1 else 1
+    rows = max(_TILE_M, min(m, -(-_LEAST_WORK // max(1, n * k))))
+    tile_m = _evenly(m, max(1, round(m / rows)), ROWS)
+    made = -(-m // tile_m) * batch
+    tile_n = _evenly(n, min(max(1, -(-wanted // made)), max(1, -(-n // PANEL))), PANEL)
+    return GemmTiles(tile_m, tile_n, 0)
+
+
+def attention_scratch(tile_rows: int, key_block: int, head_size: int, value_size: int) -> int:
+    """Bytes that f32_attention needs to take `key_block` (a multiple of 8) keys at a time."""
+    wide = -(-value_size // PANEL) * PANEL
+    kept = tile_rows * (wide + 2)
+    return 4 * (kept + key_block * (head_size + wide + _QUERY_GROUP))
+
+
+def attention_tiles(
+    query_length: int,
+    key_length: int,
+    head_size: int,
+    value_size: int,
+    heads: int,
+    batch: int,
+    threads: int,
+    limit: int = _SCRATCH_LIMIT,
+) -> AttentionTiles:
+    """Tiles of f32_attention; `limit` is the scratch a thread has, in bytes.
+
+    The kernel takes as many keys at a time as its scratch holds, so a smaller scratch is only
+    slower. Every tile packs its head's keys and values, so that query rows are cut only when heads
+    and batch do not occupy the threads. When not even 8 keys fit (head sizes of some thousands),
+    the scratch is larger than `limit` and recording the dispatch fails.
+    """
+    made = max(1, heads * batch)
+    cuts = -(-_TILES_A_THREAD * threads // made) if threads > 1 else 1
+    shortest = min(query_length, _FEWEST_QUERIES)
+    rows = min(_TILE_QUERIES, max(shortest, -(-query_length // cuts)))
+    tile_rows = _evenly(query_length, max(1, -(-query_length // rows)), ROWS)
+    block = min(-(-key_length // PANEL) * PANEL, _KEY_BLOCK)
+    while tile_rows > ROWS and attention_scratch(tile_rows, PANEL, head_size, value_size) > limit:
+        tile_rows = _evenly(tile_rows, 2, ROWS)
+    spare = limit - attention_scratch(tile_rows, 0, head_size, value_size)
+    each = attention_scratch(0, PANEL, head_size, value_size)
+    block = max(PANEL, min(block, spare // each * PANEL))
+    return AttentionTiles(tile_rows, attention_scratch(tile_rows, block, head_size, value_size))
