@@ -1,0 +1,52 @@
+"""The open devices, one for each number of threads, shared by all sessions.
+
+Opened on first use and closed when Python ends. Opening costs tens of milliseconds, so nothing is
+opened by importing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+
+from tilework.core.errors import InvalidArgument
+from tilework.hal import Device, open_device
+
+_devices: dict[int, Device] = {}
+_lock = threading.Lock()
+
+
+def get_device(threads: int | None = None) -> Device:
+    """The device with `threads` threads; None or 0: the first one opened, else one a core.
+
+    InvalidArgument for a negative number or one that is no integer.
+    """
+    if threads is None:
+        threads = 0
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 0:
+        raise InvalidArgument(f"threads is {threads!r}; use a positive number, or 0 for all cores")
+    with _lock:
+        device = _devices.get(threads)
+        if device is None:
+            device = next((d for d in _devices.values() if d.threads == threads), None)
+            device = device or open_device(threads=threads or None)
+            _devices[threads] = device
+        return device
+
+
+def open_devices() -> list[Device]:
+    """Those that are open, without repetition."""
+    with _lock:
+        return list({id(device): device for device in _devices.values()}.values())
+
+
+def close_devices() -> None:
+    """Closes all; sessions on them can no longer run. The next use opens anew."""
+    devices = open_devices()
+    with _lock:
+        _devices.clear()
+    for device in devices:
+        device.close()
+
+
+atexit.register(close_devices)

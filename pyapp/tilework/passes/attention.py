@@ -1,0 +1,209 @@
+"""Softmax attention, as exporters write it, → attention(q, k, v, mask).
+
+Reads from softmax(…) @ v upwards: an additive mask, a scale as division or product of the scores or
+of q and k, then q @ kᵀ. Transposes are left to the planner, for which they are views. Needs
+shapes; refuses whatever it does not know for certain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tilework.core.dtypes import FLOAT32
+from tilework.core.shapes import broadcast_two
+from tilework.ir.graph import Node
+from tilework.passes.editor import Editor
+
+# A Where that writes at most this hides a key: exp(x - max) is 0 whatever is added to it.
+HIDING = -1e9
+
+
+@dataclass(slots=True)
+class _Scores:
+    """What stands between the softmax and q @ kᵀ."""
+
+    q: str = ""
+    k: str = ""  # (…, features, keys)
+    scale: float = 1.0
+    mask: str = ""
+    shape: tuple[int, ...] = ()
+    new: list[Node] = field(default_factory=list)
+
+
+def fuse_attention(editor: Editor) -> None:
+    """softmax(q kᵀ · scale + mask) v → attention, for rank 3 and 4."""
+    for node in editor:
+        if node.op != "matmul":
+            continue
+        softmax = editor.producer(node.inputs[0])
+        if softmax is None or softmax.op != "softmax" or not editor.used_once(node.inputs[0]):
+            continue
+        shape = editor.concrete(softmax.inputs[0])
+        axis = softmax.attrs.get("axis", -1)
+        if shape is None or axis not in (-1, len(shape) - 1) or len(shape) not in (3, 4):
+            continue
+        out = node.outputs[0]
+        scores = _read(editor, softmax.inputs[0], shape, out)
+        if scores is None or not _fits(editor, scores, node.inputs[1], out):
+            continue
+        _rewrite(editor, node, scores)
+
+
+def _read(editor: Editor, name: str, shape: tuple[int, ...], out: str) -> _Scores | None:
+    found = _Scores(shape=shape)
+    while True:
+        node = editor.producer(name)
+        if node is None or not editor.used_once(name) or editor.concrete(name) != shape:
+            return None
+        if node.op == "matmul":
+            break
+        if node.op in ("mul", "div"):
+            step = _scalar_step(editor, node)
+            if step is None:
+                return None
+            name, factor = step
+            found.scale *= factor
+        elif node.op == "add" and not found.mask and found.scale == 1.0:
+            picked = _score_operand(editor, node, shape)
+            if picked is None:
+                return None
+            name, found.mask = picked
+        elif node.op == "where" and not found.mask and found.scale == 1.0:
+            step_name = _where_mask(editor, node, found, out)
+            if step_name is None:
+                return None
+            name = step_name
+        else:
+            return None
+    q, q_factor = _unscaled(editor, node.inputs[0])
+    k, k_factor = _unscaled(editor, node.inputs[1])
+    found.q, found.k = q, k
+    found.scale *= q_factor * k_factor
+    return found
+
+
+def _scalar_step(editor: Editor, node: Node) -> tuple[str, float] | None:
+    """(x, factor) when the node multiplies or divides x by one known number."""
+    x, other = node.inputs
+    number = editor.scalar(other)
+    if number is None and node.op == "mul":
+        x, other = other, x
+        number = editor.scalar(other)
+    if number is None or number == 0.0:
+        return None
+    if editor.concrete(x) != editor.concrete(node.outputs[0]):
+        return None
+    return x, number if node.op == "mul" else 1.0 / number
+
+
+def _unscaled(editor: Editor, name: str) -> tuple[str, float]:
+    factor = 1.0
+    while True:
+        node = editor.producer(name)
+        if node is None or node.op not in ("mul", "div") or not editor.used_once(name):
+            return name, factor
+        step = _scalar_step(editor, node)
+        if step is None:
+            return name, factor
+        name, factor = step[0], factor * step[1]
+
+
+def _score_operand(
+    editor: Editor, node: Node, shape: tuple[int, ...]
+) -> tuple[str, str] | None:
+    """(scores, mask): the operand that comes from a matmul, and the other one."""
+    for scores, mask in (node.inputs, node.inputs[::-1]):
+        producer = editor.producer(scores)
+        if producer is None or producer.op not in ("matmul", "mul", "div"):
+            continue
+        if editor.concrete(scores) != shape or not _leads_to_matmul(editor, scores):
+            continue
+        wide = editor.concrete(mask)
+        if wide is not None and broadcast_two(shape, wide) == shape:
+            return scores, mask
+    return None
+
+
+def _leads_to_matmul(editor: Editor, name: str) -> bool:
+    node = editor.producer(name)
+    while node is not None and node.op in ("mul", "div"):
+        step = _scalar_step(editor, node)
+        if step is None:
+            return False
+        node = editor.producer(step[0])
+    return node is not None and node.op == "matmul"
+
+
+def _where_mask(editor: Editor, node: Node, found: _Scores, out: str) -> str | None:
+    """Where(condition, scores, -inf) or the reverse → an additive mask; gives the scores."""
+    condition, yes, no = node.inputs
+    for scores, filler, swapped in ((yes, no, False), (no, yes, True)):
+        number = editor.scalar(filler)
+        if number is None or number > HIDING or not _leads_to_matmul(editor, scores):
+            continue
+        wide = editor.concrete(condition)
+        if wide is None or broadcast_two(found.shape, wide) != found.shape:
+            return None
+        zero = editor.add_constant(f"{out}@zero", np.zeros((), np.float32))
+        hidden = editor.add_constant(f"{out}@hidden", np.array(number, np.float32))
+        mask = f"{out}@mask"
+        pair = (hidden, zero) if swapped else (zero, hidden)
+        found.new.append(Node("where", (condition, *pair), (mask,), {}, node.origin))
+        editor.declare(mask, out, wide)
+        found.mask = mask
+        return scores
+    return None
+
+
+def _fits(editor: Editor, scores: _Scores, v: str, out: str) -> bool:
+    """Whether q, k and v are float32 and agree exactly, without broadcasting."""
+    if editor.dtype(out) is not FLOAT32:
+        return False
+    q, k, value = (editor.concrete(name) for name in (scores.q, scores.k, v))
+    if q is None or k is None or value is None:
+        return False
+    rank = len(scores.shape)
+    return (
+        len(q) == len(k) == len(value) == rank
+        and q[:-2] == k[:-2] == value[:-2]
+        and q[-1] == k[-2]
+        and scores.shape == (*q[:-1], k[-1])
+        and value[-2] == k[-1]
+        and 0 not in (*q, *k, *value)
+    )
+
+
+def _rewrite(editor: Editor, node: Node, scores: _Scores) -> None:
+    out, v = node.outputs[0], node.inputs[1]
+    rank = len(scores.shape)
+    new = list(scores.new)
+    shapes = {name: editor.concrete(name) or () for name in (scores.q, scores.k, v)}
+    perm = (*range(rank - 2), rank - 1, rank - 2)
+    turned = f"{out}@k"
+    new.append(Node("transpose", (scores.k,), (turned,), {"perm": perm}, node.origin))
+    k_shape = tuple(shapes[scores.k][axis] for axis in perm)
+    editor.declare(turned, out, k_shape)
+    inputs, outputs = [scores.q, turned, v], out
+    if rank == 3:
+        for index, (name, shape) in enumerate(
+            ((scores.q, shapes[scores.q]), (turned, k_shape), (v, shapes[v]))
+        ):
+            four = f"{out}@{'qkv'[index]}4"
+            new.append(_reshape(name, four, (1, *shape), node.origin))
+            inputs[index] = editor.declare(four, out, (1, *shape))
+        outputs = editor.declare(f"{out}@4", out, (1, *shapes[scores.q][:2], shapes[v][-1]))
+    if scores.mask:
+        inputs.append(scores.mask)
+    new.append(
+        Node("attention", tuple(inputs), (outputs,), {"scale": scores.scale}, node.origin)
+    )
+    if rank == 3:
+        result = (*shapes[scores.q][:2], shapes[v][-1])
+        new.append(_reshape(outputs, out, result, node.origin))
+    editor.replace(node, new, "attention")
+
+
+def _reshape(x: str, y: str, shape: tuple[int, ...], origin: str) -> Node:
+    return Node("reshape", (x,), (y,), {"shape": shape, "allow_zero": 1}, origin)

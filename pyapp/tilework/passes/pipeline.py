@@ -1,0 +1,89 @@
+"""Which passes run when: once at load, and once more for each set of concrete shapes.
+
+Pure: `run` takes a graph and gives a graph and the list of what fired. Order matters and is the
+tables' order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tilework.ir.graph import Graph
+from tilework.passes.activation import fuse_gelu
+from tilework.passes.attention import fuse_attention
+from tilework.passes.clean import (
+    drop_dead,
+    drop_expands,
+    fold_constants,
+    merge_equal,
+    simplify,
+)
+from tilework.passes.editor import Editor
+from tilework.passes.linear import (
+    fuse_activation,
+    fuse_bias,
+    fuse_gemm,
+    fuse_matmul,
+    fuse_residual,
+    merge_projections,
+)
+from tilework.passes.norm import fuse_layer_norm
+
+Pass = Callable[[Editor], None]
+
+# Needs no shapes, or is content with what it can know without them.
+LOAD: tuple[Pass, ...] = (
+    drop_dead,
+    fold_constants,
+    simplify,
+    merge_equal,
+    fuse_gelu,
+    fuse_layer_norm,
+    fuse_matmul,
+    fuse_bias,
+    fuse_activation,
+)
+
+# Every extent is a number here and shape arithmetic is gone.
+SHAPED: tuple[Pass, ...] = (
+    drop_dead,
+    simplify,
+    drop_expands,
+    fuse_gelu,
+    fuse_layer_norm,
+    fuse_attention,
+    fuse_gemm,
+    fuse_matmul,
+    fuse_bias,
+    fuse_activation,
+    fuse_residual,
+    merge_projections,
+    simplify,
+    merge_equal,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """How often each rewrite was made."""
+
+    counts: Mapping[str, int]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{count:5} {rule}" for rule, count in sorted(self.counts.items()))
+
+    def __getitem__(self, rule: str) -> int:
+        return self.counts.get(rule, 0)
+
+
+def run(graph: Graph, passes: Sequence[Pass]) -> tuple[Graph, Fired]:
+    """The graph after `passes`, in order, and what they did."""
+    counts: dict[str, int] = {}
+    for rewrite in passes:
+        editor = Editor(graph)
+        rewrite(editor)
+        graph = editor.finish()
+        for rule, count in editor.fired.items():
+            counts[rule] = counts.get(rule, 0) + count
+    return graph, Fired(counts)

@@ -1,0 +1,266 @@
+"""Builder: what a lowering works with. Collects steps; makes tensors, dense copies and prepared
+constants.
+
+Whatever depends on constants alone is prepared once a session: its steps go to `prologue` and its
+result has a key that says how it was made, so that all plans share it. The rest goes to `steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from tilework.core.dtypes import DType
+from tilework.core.shapes import count, row_major_strides
+from tilework.hal.kernel import Kernel
+from tilework.hal.kernels.move import STRIDED_COPY, StridedCopyParams
+from tilework.ir.graph import Node
+from tilework.ir.opdefs.registry import Array
+from tilework.plan.step import Dispatch, HostStep, Span, Step
+from tilework.plan.tensor import Kind, Storage, Tensor, collapse
+
+AXES = 6  # extents of the kernels' index spaces
+COPY_BYTES = 65536  # a tile of a strided copy, by move.wit
+SMALLEST_TILE = 1024  # elements; below that a second thread costs more than it saves
+
+
+class Builder:
+    """State of one plan while its nodes are lowered, in order."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.steps: list[Step] = []
+        self.prologue: list[Step] = []
+        self.locals: dict[Storage, Array] = {}
+        self.live: dict[Storage, int] = {}  # readings still to come, graph outputs included
+        self.consumers: Mapping[str, Sequence[Node]] = {}
+        self.outputs: frozenset[str] = frozenset()
+        self.arrays: dict[Storage, Array] = {}  # what the host knows of constants
+        self._prepared: dict[str, Tensor] = {}
+        self._node = Node("", (), ())
+        self._prefix = ""  # of the keys of what the node prepares; "" when it runs at every run
+        self._made = 0
+
+    # -- the planner's side ------------------------------------------------------------------------
+
+    def begin(self, node: Node, inputs: Sequence[Tensor | None]) -> None:
+        """Opens `node`: what follows is for it, once a session if it depends on constants alone."""
+        self._node = node
+        self._prefix = ""
+        self._made = 0
+        present = [tensor for tensor in inputs if tensor is not None]
+        if present and all(is_constant(tensor) for tensor in present):
+            operands = ",".join("" if tensor is None else view_key(tensor) for tensor in inputs)
+            attrs = ",".join(f"{name}={value}" for name, value in sorted(node.attrs.items()))
+            self._prefix = f"{node.op}[{attrs}]({operands})"
+
+    # -- tensors -------------------------------------------------------------------------------------
+
+    def new(self, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+        """A dense tensor for a result of the node at hand."""
+        if not self._prefix:
+            return self.transient(dtype, shape)
+        self._made += 1
+        return self._tensor(Kind.PREPARED, f"{self._prefix}.{self._made}", dtype, shape)
+
+    def prepared(self, key: str, dtype: DType, shape: tuple[int, ...]) -> tuple[Tensor, bool]:
+        """The constant of this key, and whether the caller has to emit what computes it."""
+        found = self._prepared.get(key)
+        if found is not None:
+            return found, False
+        tensor = self._prepared[key] = self._tensor(Kind.PREPARED, key, dtype, shape)
+        return tensor, True
+
+    def local(self, array: Array, dtype: DType) -> Tensor:
+        """A constant that belongs to this plan alone, for it came from the run's shapes."""
+        storage = Storage(Kind.LOCAL, max(array.nbytes, 1), self.label)
+        self.locals[storage] = self.arrays[storage] = array
+        return Tensor(storage, dtype, array.shape, row_major_strides(array.shape))
+
+    def transient(self, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+        """A dense tensor that lives within the run, whatever the node depends on."""
+        return self._tensor(Kind.TRANSIENT, "", dtype, shape)
+
+    def _tensor(self, kind: Kind, key: str, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+        storage = Storage(kind, max(count(shape) * dtype.size, 1), self.label, key)
+        return Tensor(storage, dtype, shape, row_major_strides(shape))
+
+    @property
+    def label(self) -> str:
+        """What the user calls the node at hand."""
+        return self._node.origin or self._node.op
+
+    def dense(self, tensor: Tensor) -> Tensor:
+        """The tensor itself when it is dense, else a copy that is."""
+        if tensor.dense:
+            return tensor
+        return self.copied(tensor)
+
+    def copied(self, tensor: Tensor) -> Tensor:
+        """A dense copy."""
+        if is_constant(tensor):
+            target, fresh = self.prepared(
+                f"dense({view_key(tensor)})", tensor.dtype, tensor.shape
+            )
+        else:
+            target, fresh = self.transient(tensor.dtype, tensor.shape), True
+            self.live[target.storage] = 0  # nobody else knows of it
+        if fresh:
+            self.copy(tensor, target)
+        return target
+
+    def scalar(self, tensor: Tensor) -> float | None:
+        """The number that a constant of one element holds; else None."""
+        array = self.arrays.get(tensor.storage)
+        return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+
+    def readers(self, name: str) -> Sequence[Node]:
+        """The nodes that read a value; none at all when the graph returns it."""
+        return () if name in self.outputs else self.consumers.get(name, ())
+
+    def uses(self, name: str) -> bool:
+        """Whether anything reads the value."""
+        return name in self.outputs or bool(self.consumers.get(name))
+
+    def result(self, dtype: DType, shape: tuple[int, ...], *operands: Tensor) -> Tensor:
+        """Where an elementwise result goes: over an operand when nothing else needs that one."""
+        for tensor in operands:
+            if self._overwritable(tensor, dtype, shape) and not any(
+                other.storage is tensor.storage
+                and (other.offset != tensor.offset or other.strides != tensor.strides)
+                for other in operands
+            ):
+                return Tensor(
+                    tensor.storage, dtype, shape, row_major_strides(shape), tensor.offset
+                )
+        return self.new(dtype, shape)
+
+    def _overwritable(self, tensor: Tensor, dtype: DType, shape: tuple[int, ...]) -> bool:
+        return (
+            not self._prefix
+            and tensor.storage.kind is Kind.TRANSIENT
+            and self.live.get(tensor.storage, 1) == 0
+            and tensor.dtype.size == dtype.size
+            and tensor.shape == shape
+            and tensor.dense
+        )
+
+    # -- steps ---------------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        kernel: Kernel,
+        counts: tuple[int, int, int],
+        params: NamedTuple | None,
+        operands: Sequence[Tensor | None],
+        scratch: int = 0,
+    ) -> None:
+        """One dispatch; nothing when it has no tiles. Operands' strides must be ≥ 0."""
+        if 0 in counts:
+            return
+        bindings = tuple(
+            None if tensor is None else Span(tensor.storage, *tensor.span())
+            for tensor in operands
+        )
+        self._add(Dispatch(kernel, counts, params, bindings, self.label, scratch))
+
+    def on_host(
+        self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor], reason: str
+    ) -> None:
+        """The node's reference on the host, between two programs."""
+        self._add(HostStep(node, tuple(inputs), tuple(outputs), reason))
+
+    def _add(self, step: Step) -> None:
+        prepared = all(storage.kind is Kind.PREPARED for storage in step.writes())
+        (self.prologue if prepared else self.steps).append(step)
+
+    def tiles(self, elements: int, most: int, multiple: int = 64) -> tuple[int, int]:
+        """(elements a tile, tiles): at most `most` each, an equal number for each thread."""
+        tiles = -(-elements // most)
+        if elements >= self.threads * SMALLEST_TILE:
+            tiles = -(-tiles // self.threads) * self.threads
+        each = -(-elements // max(tiles, 1))
+        each = max(-(-each // multiple) * multiple, multiple)
+        return each, -(-elements // each)
+
+    def copy(self, source: Tensor, target: Tensor, base: Tensor | None = None) -> None:
+        """target = source, element by element, through any strides; shapes are equal.
+
+        `base` covers all that is read; it is needed when a stride of the source is negative.
+        """
+        if 0 in target.shape:
+            return
+        shape, (walk, goal) = collapse(target.shape, source.strides, target.strides)
+        if len(shape) > AXES:  # one copy for each index of the outermost extent
+            for i in range(shape[0]):
+                inner = replace(
+                    source, shape=shape[1:], strides=walk[1:], offset=source.offset + i * walk[0]
+                )
+                part = replace(
+                    target, shape=shape[1:], strides=goal[1:], offset=target.offset + i * goal[0]
+                )
+                self.copy(inner, part, base)
+            return
+        order = _copy_order(shape, walk, goal)
+        sizes = [shape[axis] for axis in order] or [1]
+        columns, rows = sizes[-1], count(sizes[:-1])
+        size = target.dtype.size
+        transposed = len(sizes) > 1 and walk[order[-1]] != 1 and walk[order[-2]] == 1
+        if transposed:
+            # Tiles of 64 × 64 keep both sides' cache lines at hand.
+            tile_columns, tile_rows = min(columns, 64), min(rows, 64)
+        else:
+            tile_columns = min(columns, COPY_BYTES // size)
+            tile_rows = min(rows, max(COPY_BYTES // (tile_columns * size), 1), 1024)
+            if rows * columns >= self.threads * SMALLEST_TILE:
+                tile_rows = min(tile_rows, -(-rows // self.threads))
+        params = StridedCopyParams(
+            sizes=six(sizes, 1),
+            source_strides=six([walk[axis] for axis in order], 0),
+            target_strides=six([goal[axis] for axis in order], 0),
+            source_offset=0 if base is None else source.offset - base.offset,
+            target_offset=0,
+            tile_rows=tile_rows,
+            tile_columns=tile_columns,
+            element_size=size,
+        )
+        counts = (-(-columns // tile_columns), -(-rows // tile_rows), 1)
+        self.emit(STRIDED_COPY, counts, params, (base or source, target))
+
+
+def _copy_order(
+    shape: tuple[int, ...], walk: tuple[int, ...], goal: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Axes in the order that the kernel likes: runs last, or a transpose's two axes last."""
+    axes = list(range(len(shape)))
+    if not axes:
+        return ()
+    axes.sort(key=lambda axis: -goal[axis])
+    last = axes[-1]
+    if walk[last] != 1:
+        ones = [axis for axis in axes[:-1] if walk[axis] == 1]
+        if ones and goal[last] == 1:
+            axes.remove(ones[0])
+            axes.insert(len(axes) - 1, ones[0])
+    return tuple(axes)
+
+
+def six(values: Sequence[int], fill: int) -> tuple[int, int, int, int, int, int]:
+    """Values of at most six axes, the unused ones first."""
+    padded = (*(fill,) * (AXES - len(values)), *values)
+    assert len(padded) == AXES  # the lowering has checked
+    return padded  # type: ignore[return-value]
+
+
+def is_constant(tensor: Tensor) -> bool:
+    """Whether all runs of the session see the same elements."""
+    return tensor.storage.kind in (Kind.CONSTANT, Kind.PREPARED)
+
+
+def view_key(tensor: Tensor) -> str:
+    """Says which view of which constant this is."""
+    key = tensor.storage.key
+    if tensor.dense and tensor.offset == 0 and tensor.nbytes == tensor.storage.nbytes:
+        return key
+    return f"{key}@{tensor.offset}:{tensor.shape}:{tensor.strides}"

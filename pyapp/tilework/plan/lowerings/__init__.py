@@ -1,0 +1,43 @@
+"""The table: which lowering an operation has. One file a family of kernels.
+
+An operation that is not here runs on the host by its reference.
+"""
+
+from __future__ import annotations
+
+from tilework.plan.lowering import Lowering
+from tilework.plan.lowerings import elementwise, move, reduce
+from tilework.plan.lowerings.attention import attention
+from tilework.plan.lowerings.matmul import matmul
+
+LOWERINGS: dict[str, Lowering] = {
+    **dict.fromkeys(elementwise.UNARY, elementwise.unary),
+    **dict.fromkeys(elementwise.BINARY, elementwise.binary),
+    **dict.fromkeys(elementwise.COMPARISON, elementwise.compare),
+    "pow": elementwise.power,
+    "mod": elementwise.binary,
+    "and": elementwise.logical,
+    "or": elementwise.logical,
+    "xor": elementwise.logical,
+    "not": elementwise.logical_not,
+    "where": elementwise.where,
+    "cast": elementwise.cast,
+    "identity": move.identity,
+    **dict.fromkeys(("reshape", "flatten", "squeeze", "unsqueeze"), move.reshape),
+    "transpose": move.transpose,
+    "expand": move.expand,
+    "slice": move.slices,
+    "split": move.split,
+    "concat": move.concat,
+    "tile": move.tile,
+    "gather": move.gather,
+    **dict.fromkeys(reduce.OPS, reduce.reduction),
+    "softmax": reduce.soft,
+    "log_softmax": reduce.soft,
+    "layer_normalization": reduce.layer_norm,
+    "matmul": matmul,
+    "fused_matmul": matmul,
+    "attention": attention,
+}
+
+__all__ = ["LOWERINGS"]

@@ -1,0 +1,276 @@
+"""Elementwise operations: broadcasting through strides, results in place where that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from tilework.core.dtypes import BOOL, FLOAT32, FLOAT64, INT8, INT32, INT64, UINT8, DType
+from tilework.hal.kernel import Kernel
+from tilework.hal.kernels import convert
+from tilework.hal.kernels import elementwise as kernels
+from tilework.hal.kernels.elementwise import (
+    Binary,
+    BinaryParams,
+    CompareParams,
+    Comparison,
+    Integer,
+    IntegerParams,
+    Logical,
+    LogicalParams,
+    NotParams,
+    Unary,
+    UnaryParams,
+    WhereParams,
+)
+from tilework.ir.graph import Node
+from tilework.ir.opdefs.registry import Info
+from tilework.plan.builder import AXES, Builder, six
+from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.tensor import Tensor, collapse, packed_view
+
+CHEAP = 16384  # elements a tile, by elementwise.wit
+DEAR = 4096
+BYTES = 65536
+
+UNARY: dict[str, tuple[Unary, int]] = {
+    "neg": (Unary.NEG, CHEAP),
+    "abs": (Unary.ABS, CHEAP),
+    "sign": (Unary.SIGN, CHEAP),
+    "sqrt": (Unary.SQRT, CHEAP),
+    "reciprocal": (Unary.RECIPROCAL, CHEAP),
+    "floor": (Unary.FLOOR, CHEAP),
+    "ceil": (Unary.CEIL, CHEAP),
+    "round": (Unary.ROUND, CHEAP),
+    "relu": (Unary.RELU, CHEAP),
+    "leaky_relu": (Unary.LEAKY_RELU, CHEAP),
+    "exp": (Unary.EXP, DEAR),
+    "log": (Unary.LOG, DEAR),
+    "sin": (Unary.SIN, DEAR),
+    "cos": (Unary.COS, DEAR),
+    "erf": (Unary.ERF, DEAR),
+    "tanh": (Unary.TANH, DEAR),
+    "sigmoid": (Unary.SIGMOID, DEAR),
+    "softplus": (Unary.SOFTPLUS, DEAR),
+    "softsign": (Unary.SOFTSIGN, DEAR),
+    "elu": (Unary.ELU, DEAR),
+    "gelu": (Unary.GELU, DEAR),
+}
+BINARY: dict[str, tuple[Binary, int]] = {
+    "add": (Binary.ADD, CHEAP),
+    "sub": (Binary.SUB, CHEAP),
+    "mul": (Binary.MUL, CHEAP),
+    "div": (Binary.DIV, CHEAP),
+    "min": (Binary.MIN, CHEAP),
+    "max": (Binary.MAX, CHEAP),
+    "pow": (Binary.POW, 2048),
+}
+INTEGER: dict[str, tuple[Integer, int]] = {
+    "add": (Integer.ADD, CHEAP),
+    "sub": (Integer.SUB, CHEAP),
+    "mul": (Integer.MUL, CHEAP),
+    "div": (Integer.DIV, DEAR),
+    "min": (Integer.MIN, CHEAP),
+    "max": (Integer.MAX, CHEAP),
+    "mod": (Integer.MOD, DEAR),
+}
+COMPARISON: dict[str, Comparison] = {
+    "equal": Comparison.EQUAL,
+    "less": Comparison.LESS,
+    "less_or_equal": Comparison.LESS_EQUAL,
+    "greater": Comparison.GREATER,
+    "greater_or_equal": Comparison.GREATER_EQUAL,
+}
+LOGICAL: dict[str, Logical] = {
+    "and": Logical.AND,
+    "or": Logical.OR,
+    "xor": Logical.XOR,
+    "equal": Logical.EQUAL,
+}
+CAST: dict[DType, convert.ElementType] = {
+    FLOAT32: convert.ElementType.FLOAT32,
+    FLOAT64: convert.ElementType.FLOAT64,
+    INT32: convert.ElementType.INT32,
+    INT64: convert.ElementType.INT64,
+    INT8: convert.ElementType.INT8,
+    UINT8: convert.ElementType.UINT8,
+    BOOL: convert.ElementType.BOOLEAN,
+}
+
+
+def _run(b: Builder, x: Tensor) -> tuple[Tensor, Tensor]:
+    """(dense run of the distinct elements, the view whose strides the result takes)."""
+    run = packed_view(x)
+    if run is not None:
+        return run, x
+    x = b.dense(x)
+    return replace(x, shape=(x.size,), strides=(1,)), x
+
+
+def _shaped(run: Tensor, like: Tensor) -> Tensor:
+    return replace(run, shape=like.shape, strides=like.strides)
+
+
+def unary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = f(x); a view's repeated elements are computed once."""
+    x = inputs[0]
+    assert x is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    op, most = UNARY[node.op]
+    attrs: Any = node.attrs
+    if node.op == "gelu" and attrs.get("approximate", "none") == "tanh":
+        op = Unary.GELU_TANH
+    return [_unary(b, x, op, most, float(attrs.get("alpha", 0.0)))]
+
+
+def _unary(b: Builder, x: Tensor, op: Unary, most: int, alpha: float = 0.0) -> Tensor:
+    run, like = _run(b, x)
+    y = b.result(run.dtype, run.shape, run)
+    tile, tiles = b.tiles(run.size, most)
+    params = UnaryParams(count=run.size, tile_elements=tile, op=op, alpha=alpha, beta=0.0)
+    b.emit(kernels.F32_UNARY, (tiles, 1, 1), params, (run, y))
+    return _shaped(y, like)
+
+
+def logical_not(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = not x."""
+    x = inputs[0]
+    assert x is not None
+    run, like = _run(b, x)
+    y = b.result(BOOL, run.shape, run)
+    tile, tiles = b.tiles(run.size, BYTES)
+    b.emit(kernels.BOOL_NOT, (tiles, 1, 1), NotParams(run.size, tile), (run, y))
+    return [_shaped(y, like)]
+
+
+def cast(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = x in another type."""
+    x = inputs[0]
+    assert x is not None
+    target = results[0].dtype
+    if target is x.dtype:
+        return [x]
+    if x.dtype not in CAST or target not in CAST:
+        return f"no kernel to cast {x.dtype} to {target}"
+    run, like = _run(b, x)
+    y = b.result(target, run.shape, run)
+    tile, tiles = b.tiles(run.size, CHEAP)
+    params = convert.CastParams(run.size, tile, CAST[x.dtype], CAST[target])
+    b.emit(convert.CAST, (tiles, 1, 1), params, (run, y))
+    return [_shaped(y, like)]
+
+
+def _operands(
+    b: Builder, shape: tuple[int, ...], operands: Sequence[Tensor]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]], list[Tensor]]:
+    """The collapsed index space, each operand's strides in it, and the operands as read."""
+    wide = [tensor.broadcast_to(shape) for tensor in operands]
+    sizes, strides = collapse(shape, *(tensor.strides for tensor in wide))
+    if len(sizes) > AXES:
+        own = [b.dense(tensor) for tensor in operands]
+        wide = [tensor.broadcast_to(shape) for tensor in own]
+        sizes, strides = collapse(shape, *(tensor.strides for tensor in wide))
+        if len(sizes) > AXES:
+            wide = [b.dense(tensor) for tensor in wide]
+            sizes, strides = collapse(shape, *(tensor.strides for tensor in wide))
+    return sizes or (1,), [walk or (0,) for walk in strides], wide
+
+
+def _pair(
+    b: Builder, inputs: Operands, result: Info, kernel: Kernel, record: Any, op: Any, most: int
+) -> list[Tensor]:
+    a, c = inputs[0], inputs[1]
+    assert a is not None and c is not None
+    sizes, (walk_a, walk_c), wide = _operands(b, result.shape, (a, c))
+    y = b.result(result.dtype, result.shape, a, c)
+    tile, tiles = b.tiles(y.size, most)
+    params = record(
+        sizes=six(sizes, 1),
+        a_strides=six(walk_a, 0),
+        b_strides=six(walk_c, 0),
+        tile_elements=tile,
+        op=op,
+    )
+    b.emit(kernel, (tiles if y.size else 0, 1, 1), params, (*wide, y))
+    return [y]
+
+
+def binary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = a op b."""
+    dtype = results[0].dtype
+    a, other = inputs[0], inputs[1]
+    assert a is not None and other is not None
+    if dtype is FLOAT32 and other.dtype is FLOAT32:
+        if node.op == "mod":
+            if not node.attrs.get("fmod", 0):
+                return "no kernel for mod of float32 with the divisor's sign"
+            return _pair(b, inputs, results[0], kernels.F32_BINARY, BinaryParams, Binary.FMOD, 2048)
+        op, most = BINARY[node.op]
+        return _pair(b, inputs, results[0], kernels.F32_BINARY, BinaryParams, op, most)
+    if dtype in (INT32, INT64) and other.dtype is dtype and node.op in INTEGER:
+        whole, most = INTEGER[node.op]
+        if node.op == "mod" and node.attrs.get("fmod", 0):
+            whole = Integer.FMOD
+        kernel = kernels.I32_BINARY if dtype is INT32 else kernels.I64_BINARY
+        return _pair(b, inputs, results[0], kernel, IntegerParams, whole, most)
+    return f"no kernel for {node.op} of {dtype}"
+
+
+def power(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = a ** b; a constant exponent of 2 or 1/2 is a square or a root."""
+    a, exponent = inputs[0], inputs[1]
+    assert a is not None and exponent is not None
+    number = b.scalar(exponent)
+    if a.dtype is FLOAT32 and number in (2.0, 0.5) and results[0].shape == a.shape:
+        return [_unary(b, a, Unary.SQUARE if number == 2.0 else Unary.SQRT, CHEAP)]
+    return binary(b, node, inputs, results)
+
+
+def compare(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = a op b, one byte an element."""
+    a = inputs[0]
+    assert a is not None
+    if a.dtype is BOOL:
+        return logical(b, node, inputs, results)
+    table = {
+        FLOAT32: kernels.F32_COMPARE, INT32: kernels.I32_COMPARE, INT64: kernels.I64_COMPARE,
+    }  # fmt: skip
+    kernel = table.get(a.dtype)
+    if kernel is None:
+        return f"no kernel for {node.op} of {a.dtype}"
+    return _pair(b, inputs, results[0], kernel, CompareParams, COMPARISON[node.op], CHEAP)
+
+
+def logical(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = a op b of booleans."""
+    if node.op not in LOGICAL:
+        return f"no kernel for {node.op} of bool"
+    return _pair(
+        b, inputs, results[0], kernels.BOOL_LOGICAL, LogicalParams, LOGICAL[node.op], BYTES
+    )
+
+
+def where(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = condition ? a : b."""
+    condition, yes, no = inputs
+    assert condition is not None and yes is not None and no is not None
+    result = results[0]
+    if result.dtype.size not in (1, 4, 8):
+        return f"no kernel for where of {result.dtype}"
+    sizes, walks, wide = _operands(b, result.shape, (condition, yes, no))
+    y = b.result(result.dtype, result.shape, yes, no, condition)
+    tile, tiles = b.tiles(y.size, CHEAP)
+    params = WhereParams(
+        sizes=six(sizes, 1),
+        condition_strides=six(walks[0], 0),
+        a_strides=six(walks[1], 0),
+        b_strides=six(walks[2], 0),
+        tile_elements=tile,
+        element_size=result.dtype.size,
+    )
+    b.emit(kernels.WHERE, (tiles if y.size else 0, 1, 1), params, (*wide, y))
+    return [y]
+
+

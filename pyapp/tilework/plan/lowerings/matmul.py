@@ -1,0 +1,245 @@
+"""Matrix products: a constant second operand is packed once a session, another at every run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from tilework.core.dtypes import FLOAT32
+from tilework.core.shapes import broadcast_two, count
+from tilework.hal.kernels.gemm import (
+    F32_GEMM,
+    F32_GEMM_PACK_B,
+    Activation,
+    GemmParams,
+    PackBParams,
+)
+from tilework.ir.graph import Node
+from tilework.ir.opdefs.registry import Info
+from tilework.plan import tiles
+from tilework.plan.builder import Builder, is_constant, view_key
+from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.tensor import Tensor, collapse
+
+ACTIVATIONS = {
+    "none": Activation.NONE,
+    "relu": Activation.RELU,
+    "gelu": Activation.GELU,
+    "tanh": Activation.TANH,
+    "sigmoid": Activation.SIGMOID,
+}
+PACK_DISPATCHES = 64  # at most so many for one batch of matrices; beyond that a dense copy first
+
+
+def matmul(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """matmul and fused_matmul of float32."""
+    a, other, bias, residual = [*inputs, None, None][:4]
+    assert a is not None and other is not None
+    if a.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {a.dtype}"
+    attrs: Any = node.attrs
+    result = results[0]
+    if attrs.get("transpose_b", 0):
+        rank = len(other.shape)
+        other = other.transposed((*range(rank - 2), rank - 1, rank - 2))
+    # Vectors become matrices with one row or one column.
+    if len(a.shape) == 1:
+        a = replace(a, shape=(1, *a.shape), strides=(0, *a.strides))
+    if len(other.shape) == 1:
+        other = replace(other, shape=(*other.shape, 1), strides=(*other.strides, 0))
+    rows, inner, columns = a.shape[-2], a.shape[-1], other.shape[-1]
+    batch = broadcast_two(a.shape[:-2], other.shape[:-2])
+    assert batch is not None  # inference has refused it
+    c = b.new(FLOAT32, (*batch, rows, columns))
+    if c.size == 0:
+        return [_shaped(c, result)]
+    if residual is not None:
+        residual = _shaped(b.dense(residual), Info(FLOAT32, c.shape))
+    if count(other.shape[:-2]) == 1:
+        # One matrix for all: the batch is so many more rows.
+        other = replace(other, shape=other.shape[-2:], strides=other.strides[-2:])
+        rows = count(a.shape[:-1])
+        flat = a.reshaped((rows, inner))
+        a = b.dense(a).reshaped((rows, inner)) if flat is None else flat
+        assert a is not None
+        batch = ()
+    if inner != 1 and a.strides[-1] != 1:
+        a = b.copied(a)
+    problem = _Problem(rows, columns, inner, batch)
+    packed, b_outer, b_inner = _packed(b, other, problem)
+    _emit(b, problem, a, packed, (b_outer, b_inner), bias, residual, c, attrs)
+    return [_shaped(c, result)]
+
+
+def _shaped(tensor: Tensor, info: Info) -> Tensor:
+    view = tensor.reshaped(info.shape)
+    assert view is not None  # dense
+    return view
+
+
+class _Problem:
+    """Extents of a product, and its batch as at most two nested loops."""
+
+    __slots__ = ("batch", "columns", "inner", "rows")
+
+    def __init__(self, rows: int, columns: int, inner: int, batch: tuple[int, ...]) -> None:
+        self.rows = rows
+        self.columns = columns
+        self.inner = inner
+        self.batch = batch
+
+
+def _packed(b: Builder, matrix: Tensor, problem: _Problem) -> tuple[Tensor, tuple[int, ...], int]:
+    """(packed panels, the batch's strides over the packed matrices, elements a matrix)."""
+    own = matrix.shape[:-2]
+    each = tiles.packed_b_elements(problem.inner, problem.columns)
+    matrices = count(own)
+    shape = (matrices * each,)
+    if is_constant(matrix):
+        packed, fresh = b.prepared(f"panels({view_key(matrix)})", FLOAT32, shape)
+    else:
+        packed, fresh = b.transient(FLOAT32, shape), True
+    if fresh:
+        _pack(b, matrix, packed, each)
+    strides = []
+    step = each
+    for extent in reversed(own):
+        strides.append(0 if extent == 1 else step)
+        step *= extent
+    lead = len(problem.batch) - len(own)
+    return packed, (0,) * lead + tuple(reversed(strides)), each
+
+
+def _pack(b: Builder, matrix: Tensor, packed: Tensor, each: int) -> None:
+    inner, columns = matrix.shape[-2:]
+    sizes, (walk,) = collapse(matrix.shape[:-2], matrix.strides[:-2])
+    if count(sizes[:-1]) > PACK_DISPATCHES:
+        matrix = b.dense(matrix)
+        sizes, (walk,) = collapse(matrix.shape[:-2], matrix.strides[:-2])
+    matrices, step = (sizes[-1], walk[-1]) if sizes else (1, 0)
+    panels = tiles.pack_b_tile_panels(inner, columns, matrices, b.threads)
+    for number in range(count(sizes[:-1])):
+        offset, rest = matrix.offset, number
+        for extent, stride in zip(reversed(sizes[:-1]), reversed(walk[:-1]), strict=True):
+            rest, index = divmod(rest, extent)
+            offset += index * stride
+        source = replace(
+            matrix,
+            shape=(matrices, inner, columns),
+            strides=(step, *matrix.strides[-2:]),
+            offset=offset,
+        )
+        target = replace(
+            packed, shape=(matrices * each,), offset=packed.offset + number * matrices * each
+        )
+        params = PackBParams(
+            k=inner,
+            n=columns,
+            stride_k=matrix.strides[-2],
+            stride_n=matrix.strides[-1],
+            batch_stride=step,
+            packed_stride=each,
+            tile_panels=panels,
+        )
+        counts = (-(-(-(-columns // tiles.PANEL)) // panels), 1, matrices)
+        b.emit(F32_GEMM_PACK_B, counts, params, (source, target))
+
+
+def _emit(
+    b: Builder,
+    problem: _Problem,
+    a: Tensor,
+    packed: Tensor,
+    panels: tuple[tuple[int, ...], int],
+    bias: Tensor | None,
+    residual: Tensor | None,
+    c: Tensor,
+    attrs: Any,
+) -> None:
+    rows, columns, inner, batch = problem.rows, problem.columns, problem.inner, problem.batch
+    walks_b = panels[0]
+    c_strides = _batch_strides(batch, rows * columns)
+    # Two nested loops at most: the walk over A is the only one that may not join.
+    wide = a.broadcast_to((*batch, rows, inner))
+    sizes, walks = collapse(batch, wide.strides[:-2], walks_b, c_strides)
+    if len(sizes) > 2:
+        wide = b.copied(wide)
+        sizes, walks = collapse(batch, wide.strides[:-2], walks_b, c_strides)
+    if len(sizes) > 2:
+        _each(b, problem, wide, packed, walks_b, bias, residual, c, attrs)
+        return
+    outer_inner = [(0, 0)[: 2 - len(walk)] + walk for walk in walks]
+    inner_count = sizes[-1] if sizes else 1
+    lda = wide.strides[-2] if rows > 1 else inner
+    count_z = count(sizes)
+    cut = tiles.gemm_tiles(rows, columns, inner, count_z, b.threads)
+    params = GemmParams(
+        m=rows,
+        n=columns,
+        k=inner,
+        lda=lda,
+        ldc=columns,
+        ldr=columns,
+        batch_inner=inner_count,
+        a_outer=outer_inner[0][0],
+        a_inner=outer_inner[0][1],
+        b_outer=outer_inner[1][0],
+        b_inner=outer_inner[1][1],
+        c_outer=outer_inner[2][0],
+        c_inner=outer_inner[2][1],
+        r_outer=outer_inner[2][0],
+        r_inner=outer_inner[2][1],
+        tile_m=cut.tile_m,
+        tile_n=cut.tile_n,
+        alpha=float(attrs.get("alpha", 1.0)),
+        activation=ACTIVATIONS[attrs.get("activation", "none")],
+    )
+    vector = None if bias is None else b.dense(bias)
+    b.emit(
+        F32_GEMM,
+        cut.counts(rows, columns, count_z),
+        params,
+        (wide, packed, vector, residual, c),
+        cut.scratch,
+    )
+
+
+def _batch_strides(batch: tuple[int, ...], each: int) -> tuple[int, ...]:
+    strides = []
+    for extent in reversed(batch):
+        strides.append(each)
+        each *= extent
+    return tuple(reversed(strides))
+
+
+def _each(
+    b: Builder,
+    problem: _Problem,
+    a: Tensor,
+    packed: Tensor,
+    walks: tuple[int, ...],
+    bias: Tensor | None,
+    residual: Tensor | None,
+    c: Tensor,
+    attrs: Any,
+) -> None:
+    """One dispatch for each index of the outermost axis, when the batch has more than two loops."""
+    rest = _Problem(problem.rows, problem.columns, problem.inner, problem.batch[1:])
+    for index in range(problem.batch[0]):
+        parts = [
+            None
+            if tensor is None
+            else replace(
+                tensor,
+                shape=tensor.shape[1:],
+                strides=tensor.strides[1:],
+                offset=tensor.offset + index * tensor.strides[0],
+            )
+            for tensor in (a, residual, c)
+        ]
+        panels = replace(packed, offset=packed.offset + index * walks[0])
+        if walks[0]:
+            panels = replace(panels, shape=(packed.size // problem.batch[0],))
+        assert parts[0] is not None and parts[2] is not None
+        _emit(b, rest, parts[0], panels, (walks[1:], 0), bias, parts[1], parts[2], attrs)

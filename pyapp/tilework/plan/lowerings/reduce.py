@@ -1,0 +1,137 @@
+"""Reductions, softmax and normalisation: rows or lines of a dense tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from tilework.core.dtypes import FLOAT32
+from tilework.core.shapes import count
+from tilework.hal.kernels import norm, reduce, softmax
+from tilework.ir.graph import Node
+from tilework.ir.opdefs.registry import Info
+from tilework.plan.builder import Builder
+from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.tensor import Tensor
+
+REDUCE = 65536  # elements a tile reads, by the families' .wit files
+SOFTMAX = 8192
+NORM = 16384
+
+OPS: dict[str, reduce.Op] = {
+    "reduce_sum": reduce.Op.SUM,
+    "reduce_mean": reduce.Op.MEAN,
+    "reduce_max": reduce.Op.MAX,
+    "reduce_min": reduce.Op.MIN,
+    "reduce_prod": reduce.Op.PROD,
+    "reduce_sum_square": reduce.Op.SUM_SQUARE,
+    "reduce_l1": reduce.Op.L1,
+    "reduce_l2": reduce.Op.L2,
+    "reduce_log_sum": reduce.Op.LOG_SUM,
+    "reduce_log_sum_exp": reduce.Op.LOG_SUM_EXP,
+}
+# Over no axes these copy; the others still compute.
+COPIES = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
+
+
+def _lines(b: Builder, lines: int, length: int, inner: int, elements: int) -> tuple[int, int]:
+    """(lines a tile, tiles): about `elements` elements each, spread over the threads."""
+    each = max(elements // max(length, 1), 1)
+    if lines * length >= b.threads * 4096:
+        each = min(each, -(-lines // b.threads))
+    if inner > 1 and each > 16:
+        each = each // 16 * 16
+    return each, -(-lines // each)
+
+
+def reduction(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = op of x along its axes; axes apart are brought together first."""
+    x = inputs[0]
+    assert x is not None
+    axes: Any = node.attrs["axes"]
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    if not axes:
+        return [x] if node.op in COPIES else "reduces no axis"
+    # Repeated elements (stride 0) that stay are reduced once and repeated again after it.
+    repeated = tuple(
+        i for i, stride in enumerate(x.strides) if stride == 0 and i not in axes and x.shape[i] > 1
+    )
+    small = replace(
+        x, shape=tuple(1 if i in repeated else extent for i, extent in enumerate(x.shape))
+    )
+    reduced = _reduced(b, small, axes, OPS[node.op])  # all axes kept, with extent 1
+    wide = reduced.broadcast_to(
+        tuple(1 if i in axes else extent for i, extent in enumerate(x.shape))
+    )
+    view = wide.reshaped(results[0].shape)
+    return [b.dense(wide).reshaped(results[0].shape) or wide] if view is None else [view]
+
+
+def _reduced(b: Builder, x: Tensor, axes: Sequence[int], op: reduce.Op) -> Tensor:
+    first, last = min(axes), max(axes)
+    kept = tuple(1 if i in axes else extent for i, extent in enumerate(x.shape))
+    between = [i for i in range(first, last + 1) if i not in axes and x.shape[i] != 1]
+    if between:
+        order = (*(i for i in range(len(x.shape)) if i not in axes), *axes)
+        x = b.dense(x.transposed(order))
+        outer, axis, inner = count(kept), count(x.shape) // max(count(kept), 1), 1
+    else:
+        x = b.dense(x)
+        outer, axis = count(x.shape[:first]), count(x.shape[first : last + 1])
+        inner = count(x.shape[last + 1 :])
+    y = b.new(x.dtype, kept)
+    lines = outer * inner
+    each, tiles = _lines(b, lines, axis, inner, REDUCE)
+    params = reduce.ReduceParams(outer=outer, axis=axis, inner=inner, tile_outputs=each, op=op)
+    b.emit(reduce.F32_REDUCE, (tiles, 1, 1), params, (x, y))
+    return y
+
+
+def soft(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """softmax and log_softmax."""
+    x = inputs[0]
+    assert x is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    axis: Any = node.attrs["axis"]
+    x = b.dense(x)
+    y = b.result(x.dtype, x.shape, x)
+    outer, length = count(x.shape[:axis]), x.shape[axis]
+    inner = count(x.shape[axis + 1 :])
+    each, tiles = _lines(b, outer * inner, length, inner, SOFTMAX)
+    op = softmax.Op.SOFTMAX if node.op == "softmax" else softmax.Op.LOG_SOFTMAX
+    params = softmax.SoftmaxParams(outer=outer, axis=length, inner=inner, tile_lines=each, op=op)
+    b.emit(softmax.F32_SOFTMAX, (tiles if x.size else 0, 1, 1), params, (x, y))
+    return [y]
+
+
+def layer_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = (x - mean) / sqrt(variance + epsilon) scale + bias."""
+    x, scale, bias = [*inputs, None][:3]
+    assert x is not None and scale is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    if any(b.uses(name) for name in node.outputs[1:]):
+        return "mean and deviation are asked for"
+    attrs: Any = node.attrs
+    axis = attrs["axis"]
+    shape = x.shape[axis:]
+    rows, columns = count(x.shape[:axis]), count(shape)
+    x = b.dense(x)
+    vectors = [
+        None if vector is None else b.dense(vector.broadcast_to(shape)) for vector in (scale, bias)
+    ]
+    y = b.result(x.dtype, x.shape, x)
+    each, tiles = _lines(b, rows, columns, 1, NORM)
+    params = norm.NormParams(
+        rows=rows, columns=columns, tile_rows=each, epsilon=float(attrs.get("epsilon", 1e-5))
+    )
+    b.emit(
+        norm.F32_LAYER_NORM,
+        (tiles if x.size else 0, 1, 1),
+        params,
+        (x, None, vectors[0], vectors[1], y, None),
+    )
+    return [y, *(y for _ in node.outputs[1:])]

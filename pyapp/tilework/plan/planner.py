@@ -1,0 +1,157 @@
+"""make_draft: graph and shapes → Draft. The flow of planning, in one place.
+
+specialise → passes → lower each node → levels → lifetimes → offsets. Touches no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tilework.core.shapes import row_major_strides
+from tilework.ir.graph import Constant, Graph, Node
+from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Info, infer_node
+from tilework.passes import pipeline
+from tilework.plan.arena import place
+from tilework.plan.builder import Builder
+from tilework.plan.lowerings import LOWERINGS
+from tilework.plan.plan import Draft
+from tilework.plan.schedule import assign_levels, set_lifetimes
+from tilework.plan.specialise import constant_info, specialise
+from tilework.plan.tensor import Kind, Storage, Tensor
+
+
+def make_draft(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int) -> Draft:
+    """Plans `graph` (after the load passes) for these input shapes and so many threads.
+
+    InvalidArgument when the shapes do not fit the graph, DataDependent when a shape hangs on data.
+    """
+    special, fired = pipeline.run(specialise(graph, shapes), pipeline.SHAPED)
+    lowerer = _Lowerer(graph, special, threads)
+    for node in special.nodes:
+        lowerer.lower(node)
+    builder = lowerer.builder
+    inputs = {value.name: lowerer.tensors[value.name] for value in special.inputs}
+    outputs = {value.name: lowerer.output(value.name) for value in special.outputs}
+    assign_levels(builder.prologue)
+    assign_levels(builder.steps)
+    steps = sorted(builder.steps, key=lambda step: step.level)
+    transients = set_lifetimes(
+        steps,
+        [tensor.storage for tensor in inputs.values()],
+        [tensor.storage for tensor in outputs.values()],
+    )
+    return Draft(
+        name=graph.name,
+        shapes=dict(shapes),
+        inputs=inputs,
+        outputs=outputs,
+        steps=steps,
+        prologue=builder.prologue,
+        locals=builder.locals,
+        arena_bytes=place(transients),
+        fired=fired,
+    )
+
+
+class _Lowerer:
+    """Names → tensors and infos, while nodes are lowered in order."""
+
+    def __init__(self, origin: Graph, graph: Graph, threads: int) -> None:
+        self.builder = Builder(threads)
+        self.tensors: dict[str, Tensor] = {}
+        self._infos: dict[str, Info] = {}
+        self._session = origin.constants
+        self._constants = graph.constants
+        self._uses: dict[str, int] = {}
+        consumers: dict[str, list[Node]] = {}
+        for node in graph.nodes:
+            for name in node.inputs:
+                if name:
+                    consumers.setdefault(name, []).append(node)
+                    self._uses[name] = self._uses.get(name, 0) + 1
+        for value in graph.outputs:
+            self._uses[value.name] = self._uses.get(value.name, 0) + 1
+        self.builder.consumers = consumers
+        self.builder.outputs = frozenset(value.name for value in graph.outputs)
+        for value in graph.inputs:
+            shape = tuple(int(extent) for extent in value.shape or ())
+            self._infos[value.name] = Info(value.dtype, shape)
+            self._bind(value.name, self.builder.transient(value.dtype, shape))
+
+    def lower(self, node: Node) -> None:
+        """Emits the node's steps and binds its outputs."""
+        builder = self.builder
+        infos = [self._info(name) if name else None for name in node.inputs]
+        node, results = infer_node(node, infos)
+        outputs = [(name, info) for name, info in zip(node.outputs, results, strict=False) if name]
+        if not any(builder.uses(name) for name, _ in outputs):
+            self._release(node)
+            return
+        for name, info in outputs:
+            self._infos[name] = info
+        if not node.inputs and not all(info.value is not None for _, info in outputs):
+            # Nothing but attributes: computed here and now, however large.
+            arrays = OPS[node.op].reference(node.attrs)
+            for (name, info), array in zip(outputs, arrays, strict=False):
+                self._bind(name, builder.local(array, info.dtype))
+            return
+        if all(info.value is not None for _, info in outputs):
+            for name, info in outputs:
+                assert info.value is not None
+                self._bind(name, builder.local(info.value, info.dtype))
+            self._release(node)
+            return
+        inputs = [self._tensor(name) if name else None for name in node.inputs]
+        builder.begin(node, inputs)
+        self._release(node)
+        lowering = LOWERINGS.get(node.op)
+        lowered = "no kernel" if lowering is None else lowering(builder, node, inputs, results)
+        if isinstance(lowered, str):
+            tensors = [builder.new(info.dtype, info.shape) for info in results]
+            builder.on_host(node, inputs, tensors, lowered)
+            lowered = tensors
+        for name, tensor in zip(node.outputs, lowered, strict=False):
+            if name:
+                self._bind(name, tensor)
+
+    def output(self, name: str) -> Tensor:
+        """A graph output as it is read back: dense, and in the arena or constant."""
+        return self.builder.dense(self._tensor(name))
+
+    # -- names -------------------------------------------------------------------------------------
+
+    def _bind(self, name: str, tensor: Tensor) -> None:
+        self.tensors[name] = tensor
+        live = self.builder.live
+        live[tensor.storage] = live.get(tensor.storage, 0) + self._uses.get(name, 0)
+
+    def _release(self, node: Node) -> None:
+        for name in node.inputs:
+            tensor = self.tensors.get(name)
+            if tensor is not None:
+                self.builder.live[tensor.storage] -= 1
+
+    def _info(self, name: str) -> Info:
+        info = self._infos.get(name)
+        if info is None:
+            info = self._infos[name] = constant_info(self._constants[name])
+        return info
+
+    def _tensor(self, name: str) -> Tensor:
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            self._bind(name, self._constant(name, self._constants[name]))
+            tensor = self.tensors[name]
+        return tensor
+
+    def _constant(self, name: str, constant: Constant) -> Tensor:
+        array = constant.array
+        if self._session.get(name) is not constant:
+            assert array is not None  # made by specialisation or a pass
+            return self.builder.local(array, constant.dtype)
+        strides = row_major_strides(constant.shape)
+        tensor = Tensor(Storage(Kind.CONSTANT, 0, name, name), constant.dtype, constant.shape, strides)
+        tensor.storage.nbytes = max(tensor.nbytes, 1)
+        if array is not None and array.size <= FOLD_LIMIT:
+            self.builder.arrays[tensor.storage] = array
+        return tensor
