@@ -58,7 +58,7 @@ def layer_normalization(ctx: Context, node: OnnxNode) -> Sequence[str]:
 
 @operator("Dropout", (1, 3))
 def dropout(ctx: Context, node: OnnxNode) -> Sequence[str]:
-    """Inference: the input as it is, and a mask that keeps everything."""
+    """Inference: the input as it is, and a mask."""
     training = node.input(2)
     if training:
         value = ctx.value(training)
@@ -69,7 +69,9 @@ def dropout(ctx: Context, node: OnnxNode) -> Sequence[str]:
         return (x,)
     if node.version < 10:
         raise ctx.unsupported("a mask of a float dtype")
-    mask = ctx.emit("constant_of_shape", ctx.emit("shape", x), value=True, dtype=BOOL.name)
+    # What the mask is outside training is only said since opset 12; before, onnxruntime gives 0.
+    kept = node.version >= 12
+    mask = ctx.emit("constant_of_shape", ctx.emit("shape", x), value=kept, dtype=BOOL.name)
     return (x, mask)
 
 
