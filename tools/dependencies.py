@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from tools.project import VENV, VENV_BIN, BuildError, pyproject, run
@@ -71,6 +72,7 @@ def npm() -> list[str]:
     return _node_tools()[1]
 
 
+@cache
 def _node_tools() -> tuple[Path, list[str]]:
     own_node, own_npm = shutil.which("node"), shutil.which("npm")
     if own_node and own_npm and _node_version(own_node) >= OLDEST_NODE:

@@ -82,6 +82,12 @@ SITE_WHEELS = (
     Wheel("packaging", "26.3", "d7193f7c8e4e93f444fde0262bf90af30e16fa0ad0ad44cb553c87339b23cd1c"),
 )
 PYODIDE_PYTHON = "3.13"
+# npm's own patience with a registry that does not answer is over a minute.
+_NPM_OPTIONS = (
+    "--loglevel=error",
+    "--fetch-retry-mintimeout=1000",
+    "--fetch-retry-maxtimeout=4000",
+)
 
 
 def fetch_site_parts() -> None:
@@ -96,6 +102,8 @@ def fetch_site_parts() -> None:
 
 def fetch(package: NpmPackage) -> None:
     """One npm package as a step."""
+    if not package.tarball.is_file():
+        npm()  # may have to be installed, which is a step of its own
 
     def action(line: Line) -> str:
         line.progress("downloading")
@@ -120,7 +128,7 @@ def _download(package: NpmPackage) -> None:
     TARBALLS.mkdir(parents=True, exist_ok=True)
     wanted = f"{package.name}@{package.version}"
     run(
-        [*npm(), "pack", "--silent", "--pack-destination", str(TARBALLS), wanted],
+        [*npm(), "pack", *_NPM_OPTIONS, "--pack-destination", str(TARBALLS), wanted],
         what=f"npm pack {wanted}",
         remedy="Check that this machine can reach its npm registry, then run it again.",
     )
