@@ -89,11 +89,24 @@ function owned(promise) {
   return promise;
 }
 
+/** @returns {Promise<Pyodide>} */
 async function bootPyodide() {
-  // Pyodide waits for ever when its binary is not there, so that is looked at first.
-  await get(new URL("pyodide/pyodide.asm.wasm", SITE), { method: "HEAD" });
+  const binary = "pyodide/pyodide.asm.wasm";
+  await get(new URL(binary, SITE), { method: "HEAD" });
   const { loadPyodide } = await import(new URL("pyodide/pyodide.mjs", SITE).href);
-  return /** @type {Promise<Pyodide>} */ (loadPyodide({ indexURL: new URL("pyodide/", SITE).href }));
+  const { warn } = console;
+  // Of a binary that cannot be instantiated Pyodide only warns, and then waits for ever.
+  const refused = new Promise((_, reject) => {
+    console.warn = (...said) => {
+      warn(...said);
+      if (said[0] instanceof Error) reject(new PieceError("InvalidExecutable", `${binary}: ${said[0].message}`));
+    };
+  });
+  try {
+    return await Promise.race([loadPyodide({ indexURL: new URL("pyodide/", SITE).href }), refused]);
+  } finally {
+    console.warn = warn;
+  }
 }
 
 /**

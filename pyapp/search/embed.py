@@ -38,7 +38,7 @@ class Embedder:
 
     def one(self, sentence: str) -> NDArray[np.float32]:
         """float32 [384], of length 1. The sentence is embedded alone, at its rounded length."""
-        return self._run([self._encode(sentence)])[0]
+        return np.asarray(self._run([self._encode(sentence)])[0])
 
     def many(
         self, sentences: Sequence[str], progress: Callable[[int, int], object] | None = None

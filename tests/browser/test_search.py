@@ -1,0 +1,221 @@
+"""The search page as a person meets it: answers, both memory modes, and everything that can fail.
+
+One page a kind of start, because a start takes seconds; the tests below read what it left.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from search.corpus import EXAMPLES, load_sentences
+from tests.conftest import OpenPage
+from tools.browser import console_of
+
+pytestmark = pytest.mark.browser
+
+PAGE = "http://localhost/search/"
+PATIENCE = 90_000  # milliseconds
+PIECE = "model.onnx.data.002"
+
+Floats = NDArray[np.float32]
+
+
+def start(page: Any, query: str = "") -> None:
+    page.goto(PAGE + query)
+
+
+def wait_ready(page: Any) -> None:
+    page.wait_for_selector("body[data-state=ready]", timeout=PATIENCE)
+
+
+def wait_failure(page: Any) -> tuple[str, str]:
+    """The type and the words of the failure that the page shows."""
+    page.wait_for_selector("#failure:not([hidden])", timeout=PATIENCE)
+    return page.inner_text("#failure-type"), page.inner_text("#failure-text")
+
+
+def result_of(page: Any, query: str = "?auto") -> dict[str, Any]:
+    start(page, query)
+    page.wait_for_function("globalThis.RESULT !== undefined", timeout=PATIENCE)
+    result: dict[str, Any] = page.evaluate("globalThis.RESULT")
+    assert "error" not in result, result["error"]
+    return result
+
+
+def vectors_of(result: dict[str, Any]) -> Floats:
+    flat = np.frombuffer(base64.b64decode(result["embeddings"]), "<f4")
+    return flat.reshape(len(result["sentences"]), -1)
+
+
+def answer(dist: Path, name: str, change: Callable[[bytes], bytes]) -> Callable[[Any], None]:
+    """A route's handler that serves a file of the site with its content changed."""
+    (path,) = dist.rglob(name)
+
+    def handle(route: Any) -> None:
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Cross-Origin-Embedder-Policy": "require-corp",
+        }
+        route.fulfill(body=change(path.read_bytes()), headers=headers)
+
+    return handle
+
+
+def missing(route: Any) -> None:
+    route.fulfill(status=404, body="not found")
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Floats]:
+    """Embeddings by kind of start, so that the kinds can be compared."""
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "isolated", "query"),
+    [
+        ("all threads", True, "?auto"),
+        ("one thread", True, "?auto&threads=1"),
+        ("not isolated", False, "?auto"),
+    ],
+)
+def test_five_queries(
+    browser_page: OpenPage, kept: dict[str, Floats], kind: str, isolated: bool, query: str
+) -> None:
+    page = browser_page(isolated=isolated)
+    result = result_of(page, query)
+    assert [(q["query"], q["hits"][0]["sentence"]) for q in result["queries"]] == list(EXAMPLES)
+    for one in result["queries"]:
+        scores = [hit["score"] for hit in one["hits"]]
+        assert scores == sorted(scores, reverse=True) and one["ms"] > 0
+    assert result["sentences"] == load_sentences()
+    vectors = kept[kind] = vectors_of(result)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+    cores = page.evaluate("navigator.hardwareConcurrency")
+    threads = {"all threads": cores, "one thread": 1, "not isolated": 1}[kind]
+    assert (result["mode"], result["threads"]) == ("arena" if isolated else "inline", threads)
+    assert page.inner_text("#status").startswith(
+        f"{threads} thread{'' if threads == 1 else 's'} · {result['mode']} · "
+    )
+    assert result["reason"] and result["reason"] in page.inner_text("#reason")
+    if not isolated:
+        assert "isolated" in page.inner_text("#reason")
+    said = console_of(page)
+    assert not [line for line in said if re.match("refused|page error|console error|404", line)]
+
+
+def test_every_kind_of_start_gives_the_same_embeddings(kept: dict[str, Floats]) -> None:
+    assert len(kept) == 3, "runs after test_five_queries, with all of its cases"
+    first, *others = kept.values()
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=1e-6)
+
+
+def test_a_host_without_headers_is_isolated_by_the_service_worker(browser_page: OpenPage) -> None:
+    page = browser_page(isolated=False, service_workers="allow")
+    start(page)
+    page.wait_for_function("globalThis.crossOriginIsolated", timeout=PATIENCE)
+    wait_ready(page)
+    assert "arena" in page.inner_text("#status")
+
+
+def test_typing_clearing_and_typing_on(browser_page: OpenPage) -> None:
+    page = browser_page()
+    start(page)
+    # Typed while everything still loads: answered as soon as it can be.
+    page.locator("#query").press_sequentially("Why do my houseplants need little water in December")
+    page.wait_for_selector("#hits li", timeout=PATIENCE)
+    assert "Water your houseplants less in winter" in page.inner_text("#hits li >> nth=0")
+    assert re.search(r"· [\d.]+ ms$", page.inner_text("#status"))
+    page.fill("#query", "")
+    page.wait_for_selector("#hits li", state="detached")
+    page.get_by_role("button", name=EXAMPLES[4][0]).click()
+    page.wait_for_selector("#hits li")
+    assert EXAMPLES[4][1] in page.inner_text("#hits li >> nth=0")
+    page.fill("#query", "<b>when was the moon landing</b> \N{ROCKET}")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "document.querySelector('#hits li')?.textContent.includes('Moon in July 1969')"
+    )
+
+
+def test_a_missing_piece_is_named_and_can_be_tried_again(browser_page: OpenPage) -> None:
+    page = browser_page()
+    page.route(f"**/{PIECE}", missing)
+    start(page)
+    name, words = wait_failure(page)
+    assert name == "NoSuchFile"
+    assert PIECE in words and "404" in words
+    page.unroute(f"**/{PIECE}")
+    page.get_by_role("button", name="Try again").click()
+    wait_ready(page)
+    assert page.locator("#failure").is_hidden()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "SHA-256"),
+        (lambda data: data[:-7], "has 15,999,993 bytes, but 16,000,000 were expected"),
+        (lambda data: data[:-1] + b"12345", "has 16,000,004 bytes"),
+    ],
+    ids=["damaged", "short", "long"],
+)
+def test_a_wrong_piece_is_named(
+    browser_page: OpenPage, dist: Path, change: Callable[[bytes], bytes], words: str
+) -> None:
+    page = browser_page()
+    page.route(f"**/{PIECE}", answer(dist, PIECE, change))
+    start(page, "?auto")
+    name, said = wait_failure(page)
+    assert name == "InvalidProtobuf"
+    assert PIECE in said and words in said
+    assert page.evaluate("globalThis.RESULT.error").startswith(f"InvalidProtobuf: {PIECE}")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "words"),
+    [
+        ("**/python-worker.js", "WorkerError", "script could not be loaded"),
+        ("**/model.onnx.data.json", "NoSuchFile", "model.onnx.data.json is missing on this site"),
+        ("**/pyodide.asm.wasm", "NoSuchFile", "pyodide.asm.wasm is missing on this site"),
+        ("**/numpy-*.whl", "NoSuchFile", "numpy could not be loaded"),
+        ("**/tilework-*.whl", "NoSuchFile", "whl is missing on this site"),
+        ("**/search.zip", "NoSuchFile", "search.zip is missing on this site"),
+    ],
+)
+def test_a_missing_part_is_named(
+    browser_page: OpenPage, pattern: str, name: str, words: str
+) -> None:
+    page = browser_page()
+    page.route(pattern, missing)
+    start(page)
+    found, said = wait_failure(page)
+    assert found == name and words in said
+
+
+def test_a_model_that_is_none_is_named(browser_page: OpenPage, dist: Path) -> None:
+    page = browser_page()
+    page.route("**/minilm/model.onnx", answer(dist, "model.onnx", lambda data: data[:1000]))
+    start(page)
+    name, words = wait_failure(page)
+    assert name in ("InvalidProtobuf", "InvalidGraph") and words
+
+
+def test_the_landing_page(browser_page: OpenPage) -> None:
+    page = browser_page()
+    page.goto("http://localhost/")
+    page.wait_for_function("document.querySelector('#wheel').textContent.endsWith('.whl')")
+    wheel = page.inner_text("#wheel")
+    assert page.evaluate("async (url) => (await fetch(url)).status", wheel) == 200
+    for link in page.locator("a").evaluate_all("links => links.map((link) => link.href)"):
+        assert page.evaluate("async (url) => (await fetch(url)).status", link) == 200, link
