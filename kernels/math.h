@@ -69,6 +69,17 @@ TW_INLINE v128_t tw_exp_nonpositive(v128_t x) {
   return wasm_v128_andnot(y, wasm_f32x4_lt(x, tw_splat(-87.0f)));
 }
 
+// e^x for x <= 0, for weights that are summed: two thirds of tw_exp_nonpositive's time. The error is
+// at most 1e-7 (2 + |x|) of the result, so 1.5e-7 of the largest weight; 0 below -87.
+TW_INLINE v128_t tw_exp_weight(v128_t x) {
+  v128_t log2e = tw_splat(1.44269504f), rounder = tw_splat(TW_ROUNDER);
+  v128_t t = tw_madd(x, log2e, rounder);
+  v128_t f = tw_madd(x, log2e, wasm_f32x4_sub(rounder, t));
+  v128_t s = wasm_i32x4_add(wasm_i32x4_shl(t, 23), tw_splat(1.0f));
+  v128_t y = wasm_f32x4_mul(tw_exp2_fraction(f), s);
+  return wasm_v128_andnot(y, wasm_f32x4_lt(x, tw_splat(-87.0f)));
+}
+
 // erf(x), at most 2 ulp. |x| < 1: x + x P(x^2); else 1 - 2^-Q(|x|).
 TW_INLINE v128_t tw_erf(v128_t x) {
   v128_t a = wasm_f32x4_abs(x);

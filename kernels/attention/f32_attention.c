@@ -74,8 +74,8 @@ static float scale_and_mask(float *s, uint32_t keys, float scale, const float *m
 static float exponentials(float *s, uint32_t width, float high) {
   v128_t by = tw_splat(high), sum0 = tw_splat(0), sum1 = sum0;
   for (uint32_t j = 0; j < width; j += TW_PANEL) {
-    v128_t x0 = tw_exp_nonpositive(wasm_f32x4_sub(wasm_v128_load(s + j), by));
-    v128_t x1 = tw_exp_nonpositive(wasm_f32x4_sub(wasm_v128_load(s + j + 4), by));
+    v128_t x0 = tw_exp_weight(wasm_f32x4_sub(wasm_v128_load(s + j), by));
+    v128_t x1 = tw_exp_weight(wasm_f32x4_sub(wasm_v128_load(s + j + 4), by));
     wasm_v128_store(s + j, x0);
     wasm_v128_store(s + j + 4, x1);
     sum0 = wasm_f32x4_add(sum0, x0);
