@@ -115,5 +115,10 @@ if __name__ == "__main__":
         sys.stdout.flush()
         details = f"{error.details}\n" if error.details else ""
         sys.exit(f"{details}build.py: {error}")
+    except PermissionError as error:
+        sys.exit(
+            f"build.py: {error.filename} may not be written by this user; it may be left from a "
+            "run as another user: remove build, dist, .cache and .venv as that user."
+        )
     except KeyboardInterrupt:
         sys.exit("\nbuild.py: interrupted")
