@@ -1,0 +1,205 @@
+"""The browser driver: the only file in which Python meets JavaScript.
+
+Two modes. `arena`: a shared memory of its own and a worker for each further core, where the page
+is isolated. `inline`: Pyodide's own heap and the calling thread only, anywhere. A site of our own
+registers the bridge as the JS module `tilework_bridge` before Python starts; in a notebook the
+wheel's linked copy of the same scripts is evaluated.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import js
+import pyodide_js
+from pyodide.code import run_js
+from pyodide.ffi import JsException, JsProxy, to_js
+
+from tilework.core.errors import DeviceLost, NoSuchFile, OutOfMemory, Unsupported
+from tilework.hal.driver import Data
+from tilework.hal.library import script
+
+_PAGE = 65536
+_MAX_BYTES = 65536 * _PAGE
+_IDLE_SPINS = 30_000  # about 40 us: a run that follows at once finds the workers awake
+_NOT_ISOLATED = (
+    "this page is not cross-origin isolated, so the browser lends it no shared memory and tilework "
+    "computes on one thread; serve it with the headers Cross-Origin-Opener-Policy: same-origin and "
+    "Cross-Origin-Embedder-Policy: require-corp to use every core"
+)
+
+
+def _bridge() -> tuple[Any, str]:
+    """The bridge's exports and the URL of the compute worker's script."""
+    try:
+        import tilework_bridge  # type: ignore[import-not-found]
+
+        return tilework_bridge, str(tilework_bridge.workerScript)
+    except ModuleNotFoundError:
+        # No site of ours: the wheel's linked scripts do.
+        worker = script("compute-worker.classic.js")
+        options = to_js({"type": "text/javascript"}, dict_converter=js.Object.fromEntries)
+        blob = js.Blob.new(to_js([worker]), options)
+        return run_js(script("bridge.classic.js")), str(js.URL.createObjectURL(blob))
+
+
+def open_browser(threads: int | None, mode: str) -> BrowserDriver:
+    """The driver for this page: `arena` where it is isolated, else `inline`."""
+    bridge, worker_script = _bridge()
+    page = bridge.surroundings()
+    if mode not in ("auto", "arena", "inline"):
+        raise Unsupported(f"there is no mode {mode!r}; it is auto, arena or inline")
+    if mode == "arena" and not page.isolated:
+        raise Unsupported(_NOT_ISOLATED)
+    if mode == "inline" or not page.isolated:
+        if threads is not None and threads > 1 and mode == "inline":
+            raise Unsupported(f"inline mode has one thread, {threads} were asked for")
+        reason = "inline mode was asked for; it has one thread" if page.isolated else _NOT_ISOLATED
+        return InlineDriver(bridge, reason)
+    cores = int(page.cores)
+    asked = f"{threads} asked for" if threads else f"one for each of {cores} cores"
+    return ArenaDriver(bridge, worker_script, threads or cores, bool(page.window), asked)
+
+
+class BrowserDriver:
+    """What both modes share: modules and submission. See `tilework.hal.driver.Driver`."""
+
+    mode = ""
+    threads = 1
+    shared = False
+    may_block = False
+
+    def __init__(self, exports: Any, bridge: Any, reason: str) -> None:
+        self.reason = reason
+        self.engine = str(js.navigator.userAgent)
+        self._exports = exports
+        self._bridge = bridge
+        self._submit = bridge.submit
+
+    def accepts(self, binary: bytes) -> bool:
+        return bool(self._exports.validate(to_js(binary)))
+
+    def start(self, stack_top: int) -> None:
+        self._bridge.start(stack_top)
+
+    def load(
+        self,
+        binary: bytes,
+        memory_base: int,
+        table_base: int,
+        functions: Sequence[tuple[int, str]],
+        processor: bool,
+    ) -> None:
+        names = json.dumps([list(pair) for pair in functions])
+        self._bridge.load(to_js(binary), memory_base, table_base, names, processor)
+
+    def submit(self, thread: int, program: int, state: int, slots: int) -> int:
+        return int(self._submit(thread, program, state, slots))
+
+    def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
+        raise Unsupported(f"{self.mode} mode has one thread")
+
+    def is_ready(self, thread: int) -> bool:
+        return bool(self._bridge.isReady(thread))
+
+    async def ready(self, threads: Sequence[int], seconds: float) -> bool:
+        try:
+            return bool(await self._bridge.ready(to_js(list(threads)), seconds * 1000))
+        except JsException as error:
+            raise DeviceLost(f"a compute worker failed: {error}") from None
+
+    def download(self, url: str) -> bytes:
+        answer = self._exports.download(url)
+        if answer.bytes is None:
+            raise NoSuchFile(f"{url}: HTTP status {answer.status} {answer.reason}".rstrip())
+        return bytes(answer.bytes.to_bytes())
+
+    def close(self) -> None:
+        self._bridge.close()
+
+
+class InlineDriver(BrowserDriver):
+    """Slabs are Python bytes: kernels and NumPy see the same memory, nothing is copied."""
+
+    mode = "inline"
+
+    def __init__(self, exports: Any, reason: str) -> None:
+        super().__init__(exports, exports.openInline(pyodide_js), reason)
+        # The allocator never gives a slab back; they live as long as the driver.
+        self._slabs: list[ctypes.Array[ctypes.c_ubyte]] = []
+
+    def reserve(self, nbytes: int) -> tuple[int, int]:
+        try:
+            slab = (ctypes.c_ubyte * nbytes)()
+        except MemoryError:
+            raise OutOfMemory("Pyodide's heap cannot grow by as much") from None
+        self._slabs.append(slab)
+        return ctypes.addressof(slab), nbytes
+
+    def view(self, address: int, nbytes: int) -> memoryview:
+        return memoryview((ctypes.c_ubyte * nbytes).from_address(address)).cast("B")
+
+    def write(self, address: int, data: Data) -> None:
+        if isinstance(data, JsProxy):
+            data.assign_to(self.view(address, data.byteLength))
+            return
+        source = memoryview(data)  # type: ignore[arg-type]
+        if source.nbytes:
+            self.view(address, source.nbytes)[:] = source.cast("B")
+
+    def read_into(self, address: int, out: Data) -> None:
+        target = memoryview(out)  # type: ignore[arg-type]
+        if target.nbytes:
+            target.cast("B")[:] = self.view(address, target.nbytes)
+
+    def clear(self, address: int, nbytes: int) -> None:
+        ctypes.memset(address, 0, nbytes)
+
+
+class ArenaDriver(BrowserDriver):
+    """A shared memory beside Pyodide's: one copy in, one copy out, all threads between."""
+
+    mode = "arena"
+    shared = True
+
+    def __init__(
+        self, exports: Any, worker_script: str, threads: int, window: bool, asked: str
+    ) -> None:
+        where = "on the page's own thread, which may not block" if window else "in a worker"
+        reason = f"the page is cross-origin isolated; {asked}; Python runs {where}"
+        super().__init__(exports, exports.openArena(worker_script), reason)
+        self.threads = threads
+        self.may_block = not window
+        self._bytes = self._bridge.bytes
+
+    def reserve(self, nbytes: int) -> tuple[int, int]:
+        pages = -(-nbytes // _PAGE)
+        address = int(self._bridge.grow(pages))
+        if address < 0:
+            raise OutOfMemory(f"the browser does not let the memory grow (at most {_MAX_BYTES:,})")
+        return address, pages * _PAGE
+
+    def view(self, address: int, nbytes: int) -> None:
+        """Python's heap is another memory: there is no view."""
+
+    def write(self, address: int, data: Data) -> None:
+        if isinstance(data, JsProxy):
+            self._bridge.write(address, data)
+            return
+        source = memoryview(data)  # type: ignore[arg-type]
+        if source.nbytes:
+            self._bytes(address, source.nbytes).assign(source.cast("B"))
+
+    def read_into(self, address: int, out: Data) -> None:
+        target = memoryview(out)  # type: ignore[arg-type]
+        if target.nbytes:
+            self._bytes(address, target.nbytes).assign_to(target.cast("B"))
+
+    def clear(self, address: int, nbytes: int) -> None:
+        self._bridge.clear(address, nbytes)
+
+    def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
+        self._bridge.addWorker(queue, thread, stack_top, _IDLE_SPINS)

@@ -1,0 +1,58 @@
+"""The devices on which the HAL's suite runs.
+
+The same files run under ordinary CPython and, in tests/browser/test_in_page.py, inside Pyodide in
+each memory mode. Nothing here imports NumPy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tilework.hal import Device, open_device
+
+THREADS = (1, 2, 4)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything below this folder is the HAL's."""
+    for item in items:
+        if "hal" in item.path.parts:
+            item.add_marker("hal")
+
+
+def _threads() -> tuple[int, ...]:
+    if sys.platform != "emscripten":
+        return THREADS
+    import js  # type: ignore[import-not-found]
+
+    return THREADS if js.crossOriginIsolated else (1,)
+
+
+@pytest.fixture(scope="session", params=_threads(), ids=lambda n: f"{n}-threads")
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """A device that outlives its tests: each must leave it working."""
+    opened = open_device(threads=request.param)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def memory_is_given_back(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test of the HAL may leave a span behind, unless it says so with `keeps_memory`."""
+    if "device" not in request.fixturenames or request.node.get_closest_marker("keeps_memory"):
+        yield
+        return
+    device: Device = request.getfixturevalue("device")
+    before = device.statistics.spans
+    yield
+    import gc
+
+    gc.collect()
+    assert device.statistics.spans <= before + len(FAMILIES), "a test kept device memory"
+
+
+# Loading a family's module for the first time keeps its data region for good.
+FAMILIES = ("probe",)
