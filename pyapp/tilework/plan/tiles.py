@@ -16,6 +16,7 @@ _TILES_A_THREAD: Final = 4  # a thread that came late or was interrupted leaves 
 _LEAST_WORK: Final = 500_000  # multiply-adds of a tile, 17 µs: claiming one costs well below 1 %
 _TILE_M: Final = 64  # rows for which a panel of B stays in L1, A's block of k in L2
 _PACK_BYTES: Final = 65_536
+_SIDE: Final = 4  # SIDE of kernels/gemm/f32_gemm_pack_b.c
 _TILE_QUERIES: Final = 128
 _FEWEST_QUERIES: Final = 32  # below, packing keys and values costs more than 5 %
 _QUERY_GROUP: Final = 16  # GROUP of kernels/attention/f32_attention.c
@@ -54,11 +55,14 @@ def packed_b_elements(k: int, n: int) -> int:
 
 
 def pack_b_tile_panels(k: int, n: int, batch: int, threads: int) -> int:
-    """Panels that one tile of f32_gemm_pack_b packs: about 64 KiB, less to occupy all threads."""
+    """Panels that one tile of f32_gemm_pack_b packs: about 64 KiB, less to occupy all threads.
+
+    A multiple of 4, which the kernel packs side by side, unless that is all of B.
+    """
     panels = max(1, -(-n // PANEL))
-    a_tile = max(1, _PACK_BYTES // max(1, k * PANEL * 4))
+    a_tile = _PACK_BYTES // max(1, k * PANEL * 4)
     shares = -(-2 * threads // max(1, batch)) if threads > 1 else 1
-    return max(1, min(a_tile, -(-panels // shares)))
+    return min(panels, _evenly(max(1, min(a_tile, -(-panels // shares))), 1, _SIDE))
 
 
 def _evenly(extent: int, parts: int, multiple: int) -> int:
