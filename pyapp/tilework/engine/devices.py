@@ -10,18 +10,24 @@ import atexit
 import threading
 
 from tilework.core.errors import InvalidArgument
-from tilework.hal import Device, open_device
+from tilework.hal import Buffer, Device, open_device
+
+__all__ = ["Buffer", "Device", "close_devices", "get_device", "open_devices"]
 
 _devices: dict[int, Device] = {}
 _lock = threading.Lock()
 
 
 def get_device(threads: int | None = None) -> Device:
-    """The device with `threads` threads; None or 0: the first one opened, else one a core.
+    """The device with `threads` threads; 0: one for each core; None: the one opened first.
 
     InvalidArgument for a negative number or one that is no integer.
     """
     if threads is None:
+        with _lock:
+            first = next(iter(_devices.values()), None)
+        if first is not None:
+            return first
         threads = 0
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 0:
         raise InvalidArgument(f"threads is {threads!r}; use a positive number, or 0 for all cores")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -55,6 +56,11 @@ UNARY: dict[str, tuple[Unary, int]] = {
     "softplus": (Unary.SOFTPLUS, DEAR),
     "softsign": (Unary.SOFTSIGN, DEAR),
     "elu": (Unary.ELU, DEAR),
+    "selu": (Unary.SELU, DEAR),
+    "silu": (Unary.SILU, DEAR),
+    "hard_sigmoid": (Unary.HARD_SIGMOID, CHEAP),
+    "hard_swish": (Unary.HARD_SWISH, CHEAP),
+    "clip": (Unary.CLIP, CHEAP),
     "gelu": (Unary.GELU, DEAR),
 }
 BINARY: dict[str, tuple[Binary, int]] = {
@@ -65,6 +71,7 @@ BINARY: dict[str, tuple[Binary, int]] = {
     "min": (Binary.MIN, CHEAP),
     "max": (Binary.MAX, CHEAP),
     "pow": (Binary.POW, 2048),
+    "prelu": (Binary.PRELU, CHEAP),
 }
 INTEGER: dict[str, tuple[Integer, int]] = {
     "add": (Integer.ADD, CHEAP),
@@ -112,24 +119,39 @@ def _shaped(run: Tensor, like: Tensor) -> Tensor:
     return replace(run, shape=like.shape, strides=like.strides)
 
 
+def _numbers(node: Node) -> tuple[Unary, float, float]:
+    """The kernel's op, alpha and beta."""
+    attrs: Any = node.attrs
+    op, _ = UNARY[node.op]
+    if node.op == "gelu":
+        return Unary.GELU_TANH if attrs.get("approximate", "none") == "tanh" else op, 0.0, 0.0
+    if node.op == "clip":
+        low, high = attrs.get("min"), attrs.get("max")
+        return op, -math.inf if low is None else low, math.inf if high is None else high
+    if node.op == "selu":
+        return op, float(attrs["alpha"]), float(attrs["gamma"])
+    if node.op == "hard_swish":
+        return op, 1 / 6, 0.5
+    return op, float(attrs.get("alpha", 0.0)), float(attrs.get("beta", 0.0))
+
+
 def unary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """y = f(x); a view's repeated elements are computed once."""
     x = inputs[0]
     assert x is not None
     if x.dtype is not FLOAT32:
         return f"no kernel for {node.op} of {x.dtype}"
-    op, most = UNARY[node.op]
-    attrs: Any = node.attrs
-    if node.op == "gelu" and attrs.get("approximate", "none") == "tanh":
-        op = Unary.GELU_TANH
-    return [_unary(b, x, op, most, float(attrs.get("alpha", 0.0)))]
+    op, alpha, beta = _numbers(node)
+    return [_unary(b, x, op, UNARY[node.op][1], alpha, beta)]
 
 
-def _unary(b: Builder, x: Tensor, op: Unary, most: int, alpha: float = 0.0) -> Tensor:
+def _unary(
+    b: Builder, x: Tensor, op: Unary, most: int, alpha: float = 0.0, beta: float = 0.0
+) -> Tensor:
     run, like = _run(b, x)
     y = b.result(run.dtype, run.shape, run)
     tile, tiles = b.tiles(run.size, most)
-    params = UnaryParams(count=run.size, tile_elements=tile, op=op, alpha=alpha, beta=0.0)
+    params = UnaryParams(count=run.size, tile_elements=tile, op=op, alpha=alpha, beta=beta)
     b.emit(kernels.F32_UNARY, (tiles, 1, 1), params, (run, y))
     return _shaped(y, like)
 

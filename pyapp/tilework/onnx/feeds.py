@@ -1,0 +1,115 @@
+"""What the caller feeds → contiguous arrays of the model's dtypes, checked before any device work.
+
+Every error is InvalidArgument (a ValueError) and names the input, what came and what is expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilework.core.dtypes import ort_type
+from tilework.core.errors import InvalidArgument
+from tilework.ir.graph import Value
+
+Array = NDArray[Any]
+
+
+class Feeds:
+    """The checks of one model's inputs; `optional` ones have defaults of the model."""
+
+    def __init__(self, inputs: Sequence[Value], optional: frozenset[str]) -> None:
+        self._values = {value.name: value for value in inputs}
+        self._dtypes = {value.name: np.dtype(value.dtype.numpy) for value in inputs}
+        self._required = [value.name for value in inputs if value.name not in optional]
+
+    def check(self, given: Mapping[str, object]) -> dict[str, Array]:
+        """The arrays by name. Raises InvalidArgument."""
+        if not isinstance(given, Mapping):
+            raise InvalidArgument(
+                f"feeds are a {type(given).__name__}; expected a dict from input name to array"
+            )
+        arrays = {}
+        for name, value in given.items():
+            expected = self._values.get(name)
+            if expected is None:
+                known = ", ".join(repr(one) for one in self._values)
+                raise InvalidArgument(f"invalid input name {name!r}; the model's inputs: {known}")
+            arrays[name] = self._array(name, value, expected)
+        for name in self._required:
+            if name not in arrays:
+                missing = [one for one in self._required if one not in arrays]
+                raise InvalidArgument(
+                    f"required inputs {missing} are missing from the feeds {list(arrays)}; "
+                    "feed an array for each"
+                )
+        return arrays
+
+    def _array(self, name: str, value: object, expected: Value) -> Array:
+        dtype = self._dtypes[name]
+        if isinstance(value, np.ndarray):
+            array: Array = value
+        else:
+            array = _converted(name, value, dtype)
+        if array.dtype != dtype:
+            kind = str(array.dtype)
+            raise InvalidArgument(
+                f"unexpected data type of input {name!r}: actual {kind}, expected "
+                f"{dtype} ({ort_type(expected.dtype)}); convert it with .astype(numpy.{dtype})"
+            )
+        if not array.flags.c_contiguous:
+            array = np.array(array, order="C")
+        shape = expected.shape
+        if shape is None:
+            return array
+        if len(shape) != array.ndim:
+            raise InvalidArgument(
+                f"invalid rank for input {name!r}: got {array.ndim} {list(array.shape)}, expected "
+                f"{len(shape)} {_shown(shape)}; reshape it or add the axes that are missing"
+            )
+        for axis, (extent, got) in enumerate(zip(shape, array.shape, strict=True)):
+            if isinstance(extent, int) and extent != got:
+                raise InvalidArgument(
+                    f"invalid dimensions for input {name!r}: axis {axis} has {got}, expected "
+                    f"{extent}; got {list(array.shape)}, expected {_shown(shape)}"
+                )
+        return array
+
+    def conflict(self, arrays: Mapping[str, Array]) -> str:
+        """Which symbolic extent two inputs disagree about, in words; "" when none."""
+        seen: dict[str, tuple[str, int]] = {}
+        for name, array in arrays.items():
+            for extent, got in zip(self._values[name].shape or (), array.shape, strict=False):
+                if not isinstance(extent, str) or not extent:
+                    continue
+                other, first = seen.setdefault(extent, (name, got))
+                if first != got:
+                    return (
+                        f"inputs {other!r} and {name!r} disagree about '{extent}': "
+                        f"{first} and {got}"
+                    )
+        return ""
+
+
+def _converted(name: str, value: object, dtype: np.dtype[Any]) -> Array:
+    """Numbers and nested lists in the input's dtype; what has an array interface, as it is."""
+    try:
+        if isinstance(value, (list, tuple, int, float, bool)):
+            array = np.asarray(value)
+            if array.size and not np.can_cast(array.dtype, dtype, "same_kind"):
+                raise InvalidArgument(
+                    f"input {name!r}: the numbers are {array.dtype}, expected {dtype}"
+                )
+            return array.astype(dtype)
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidArgument(
+            f"input {name!r} is a {type(value).__name__} that makes no array of {dtype}: {error}"
+        ) from None
+
+
+def _shown(shape: Sequence[int | str]) -> str:
+    return "[" + ", ".join(str(extent) or "?" for extent in shape) + "]"
