@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tilework.core.dtypes import BY_ONNX, from_onnx
-from tilework.core.errors import InvalidGraph, InvalidProtobuf, NotImplemented
+from tilework.core.errors import InvalidGraph, InvalidProtobuf, NotImplemented, TileworkError
 from tilework.ir.graph import Constant, Extent, Graph, Value
 from tilework.ir.verifier import verify
 from tilework.onnx.attributes import attribute_value
@@ -212,7 +212,9 @@ def _translate(
         _check_arity(ctx, node, operator)
         try:
             results = operator.build(ctx, node)
-        except (KeyError, TypeError, IndexError) as error:
+        except TileworkError:
+            raise
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
             # A function read an attribute that is absent or of another kind than the operator has.
             raise ctx.invalid(f"its attributes are not the operator's ({error!r})") from error
         ctx.finish((results,) if isinstance(results, str) else results)

@@ -62,7 +62,8 @@ def _range_count(attrs: Attrs) -> int:
     start, limit, delta = attrs["start"], attrs["limit"], attrs["delta"]
     if isinstance(start, int) and isinstance(limit, int) and isinstance(delta, int):
         return int(max(-(-(limit - start) // delta), 0))
-    return max(int(math.ceil((limit - start) / delta)), 0)
+    steps: int = math.ceil((limit - start) / delta)
+    return max(steps, 0)
 
 
 def _normalise_range(node: Node, infos: Sequence[Info]) -> Mapping[str, Any]:

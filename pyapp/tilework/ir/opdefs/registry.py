@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tilework.core.dtypes import DType, from_numpy
-from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented
+from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented, TileworkError
 from tilework.ir.graph import Node
 
 Array: TypeAlias = NDArray[Any]
@@ -184,24 +183,48 @@ def as_attribute(value: Array) -> Any:
     return value.item() if value.ndim == 0 else tuple(value.reshape(-1).tolist())
 
 
+# What Python raises when an attribute is of another kind than the operation's.
+_MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
+
+
 def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Info]]:
     """The resolved node and an Info per output; small known values are carried along.
 
     Raises InvalidGraph, InvalidArgument or DataDependent, each naming the node.
     """
-    node, kept = resolve(node, infos)
-    definition = OPS[node.op]
-    results = definition.infer(node, kept)
+    try:
+        node, kept = resolve(node, infos)
+        results = OPS[node.op].infer(node, kept)
+    except TileworkError:
+        raise
+    except _MALFORMED as error:
+        raise _malformed(node, error) from error
     if all(info is None or info.value is not None for info in kept) and all(
         result.value is None and _small(result.shape) for result in results
     ):
-        arrays = [None if info is None else info.value for info in kept]
-        values = definition.reference(node.attrs, *arrays)
+        values = _compute(node, [None if info is None else info.value for info in kept])
         results = [
             Info(result.dtype, result.shape, value)
             for result, value in zip(results, values, strict=False)  # trailing ones are unused
         ]
     return node, results
+
+
+def _compute(node: Node, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+    try:
+        return OPS[node.op].reference(node.attrs, *arrays)
+    except InvalidArgument as error:
+        infos = [None if array is None else info_of(array) for array in arrays]
+        raise fail(node, infos, str(error)) from None
+    except _MALFORMED as error:
+        raise _malformed(node, error) from error
+
+
+def _malformed(node: Node, error: Exception) -> InvalidGraph:
+    return InvalidGraph(
+        f"{label(node)}: its attributes {dict(node.attrs)} are not what '{node.op}' takes "
+        f"({error!r})"
+    )
 
 
 def _small(shape: tuple[int, ...]) -> bool:
@@ -214,17 +237,16 @@ def _small(shape: tuple[int, ...]) -> bool:
 def evaluate(node: Node, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     """The node's outputs by its reference; the host fallback. Checks as inference does."""
     infos = [None if array is None else info_of(array) for array in arrays]
-    node, kept = resolve(node, infos)
-    definition = OPS[node.op]
-    definition.infer(node, kept)
-    return definition.reference(node.attrs, *arrays[: len(kept)])
+    try:
+        node, kept = resolve(node, infos)
+        OPS[node.op].infer(node, kept)
+    except TileworkError:
+        raise
+    except _MALFORMED as error:
+        raise _malformed(node, error) from error
+    return _compute(node, arrays[: len(kept)])
 
 
 def info_of(array: Array) -> Info:
     """The Info of an array whose value is known."""
     return Info(from_numpy(array.dtype), array.shape, array)
-
-
-def warn_free() -> Any:
-    """NumPy without floating-point warnings: ONNX's results are IEEE's, inf and nan included."""
-    return np.errstate(all="ignore")
