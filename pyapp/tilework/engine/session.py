@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import TypeAlias
 
 from tilework.core.errors import Fail
 from tilework.engine.constants import ConstantStore
@@ -20,10 +21,11 @@ from tilework.ir.graph import Graph
 from tilework.ir.opdefs.registry import Array
 from tilework.passes import pipeline
 from tilework.plan.planner import make_draft
+from tilework.plan.specialise import value_inputs
 
 PLANS = 64  # kept; the one used longest ago goes first
 
-Shapes = tuple[tuple[int, ...], ...]
+Key: TypeAlias = tuple[tuple[int, ...] | bytes, ...]
 
 
 class _Held:
@@ -33,7 +35,7 @@ class _Held:
         self.store = store
         self.owned = owned
         self.arena: Buffer | None = None
-        self.plans: dict[Shapes, Plan] = {}
+        self.plans: dict[Key, Plan] = {}
 
     def free(self) -> None:
         for plan in self.plans.values():
@@ -55,23 +57,29 @@ class GraphSession:
         self.device = device
         self.graph, self.fired = pipeline.run(graph, pipeline.LOAD)
         self._names = tuple(value.name for value in self.graph.inputs)
+        self._by_value = value_inputs(self.graph)
         store = ConstantStore(device, self.graph.constants, external)
         self._held = _Held(store, external if owned else None)
         self._lock = threading.Lock()
         self._end = weakref.finalize(self, self._held.free)
 
-    def plan(self, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
-        """The plan for these input shapes; made now when there is none yet."""
+    def plan(self, feeds: Mapping[str, Array]) -> Plan:
+        """The plan for arrays of these shapes; made now when there is none yet."""
         with self._lock:
-            return self._plan(tuple(shapes[name] for name in self._names))
+            return self._plan(feeds)
 
-    def _plan(self, key: Shapes) -> Plan:
+    def _plan(self, feeds: Mapping[str, Array]) -> Plan:
         self._check_open()
         held = self._held
+        # Where elements decide shapes, they are part of the key.
+        key: Key = tuple([feeds[name].shape for name in self._names])
+        if self._by_value:
+            key = (*key, *(feeds[name].tobytes() for name in self._by_value))
         plan = held.plans.pop(key, None)
         if plan is None:
-            shapes = dict(zip(self._names, key, strict=True))
-            draft = make_draft(self.graph, shapes, self.device.threads)
+            shapes = {name: feeds[name].shape for name in self._names}
+            known = {name: feeds[name].copy() for name in self._by_value}
+            draft = make_draft(self.graph, shapes, self.device.threads, known)
             plan = Plan(self.device, draft, held.store)
             while len(held.plans) >= PLANS:
                 held.plans.pop(next(iter(held.plans))).free()
@@ -95,7 +103,7 @@ class GraphSession:
         One run at a time; other threads wait. Errors leave the session usable.
         """
         with self._lock:
-            plan = self._plan(tuple([feeds[name].shape for name in self._names]))
+            plan = self._plan(feeds)
             return plan.run(feeds, names, self._held.arena)
 
     def _check_open(self) -> None:

@@ -170,13 +170,13 @@ class InferenceSession:
             if value.name not in self._optional
         }
         arrays = {
-            name: np.empty(tuple(shape), values[name].dtype.numpy)
+            name: np.zeros(tuple(shape), values[name].dtype.numpy)
             for name, shape in shapes.items()
             if name in values
         }
         checked = self._feeds.check({**shapes, **arrays})
         session = self._session(frozenset())
-        plan = session.plan({name: array.shape for name, array in checked.items()})
+        plan = session.plan(checked)
         return f"{plan}\n\nat load:\n{session.fired}\n\nfor these shapes:\n{plan.draft.fired}"
 
     # -- ending ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from tilework.core.shapes import row_major_strides
 from tilework.ir.graph import Constant, Graph, Node
-from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Info, infer_node
+from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Array, Info, infer_node
 from tilework.passes import pipeline
 from tilework.plan.arena import place
 from tilework.plan.builder import Builder
@@ -20,12 +20,18 @@ from tilework.plan.specialise import constant_info, specialise
 from tilework.plan.tensor import Kind, Storage, Tensor
 
 
-def make_draft(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int) -> Draft:
+def make_draft(
+    graph: Graph,
+    shapes: Mapping[str, tuple[int, ...]],
+    threads: int,
+    known_inputs: Mapping[str, Array] | None = None,
+) -> Draft:
     """Plans `graph` (after the load passes) for these input shapes and so many threads.
 
+    `known_inputs`: the elements of those inputs that `specialise.value_inputs` names.
     InvalidArgument when the shapes do not fit the graph, DataDependent when a shape hangs on data.
     """
-    special, fired = pipeline.run(specialise(graph, shapes), pipeline.SHAPED)
+    special, fired = pipeline.run(specialise(graph, shapes, known_inputs), pipeline.SHAPED)
     lowerer = _Lowerer(graph, special, threads)
     for node in special.nodes:
         lowerer.lower(node)

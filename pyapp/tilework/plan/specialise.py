@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tilework.core.dtypes import from_numpy
 from tilework.ir.graph import Constant, Graph, Node, Value
-from tilework.ir.opdefs.registry import FOLD_LIMIT, Info, infer_node
+from tilework.ir.opdefs.registry import FOLD_LIMIT, Array, Info, infer_node, opdef
 
 
 def constant_info(constant: Constant) -> Info:
@@ -21,11 +22,47 @@ def constant_info(constant: Constant) -> Info:
     return Info(constant.dtype, constant.shape, array if small else None)
 
 
-def specialise(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Graph:
-    """`graph` for these input shapes. Pure; `shapes` has every input."""
+def value_inputs(graph: Graph) -> tuple[str, ...]:
+    """The inputs whose elements, not just whose shapes, decide shapes further on.
+
+    Their values are part of what a plan is made for: a Reshape's target that is fed, a Range's
+    limit. What only passes through Shape or Size does not count.
+    """
+    producers = {name: node for node in graph.nodes for name in node.outputs}
+    pending = [
+        node.inputs[index]
+        for node in graph.nodes
+        for index in opdef(node).values.values()
+        if index < len(node.inputs) and node.inputs[index]
+    ]
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        node = producers.get(name)
+        if node is not None and node.op not in ("shape", "size"):
+            pending.extend(one for one in node.inputs if one)
+    return tuple(value.name for value in graph.inputs if value.name in seen)
+
+
+def specialise(
+    graph: Graph,
+    shapes: Mapping[str, tuple[int, ...]],
+    known_inputs: Mapping[str, Array] | None = None,
+) -> Graph:
+    """`graph` for these input shapes. Pure; `shapes` has every input.
+
+    `known_inputs` become constants; `value_inputs` says which have to be given.
+    """
     constants: dict[str, Constant] = dict(graph.constants)
+    given_values = known_inputs or {}
+    for name, array in given_values.items():
+        constants[name] = Constant(from_numpy(array.dtype), array.shape, array)
     infos: dict[str, Info] = {name: constant_info(one) for name, one in constants.items()}
-    for value in graph.inputs:
+    inputs = [value for value in graph.inputs if value.name not in given_values]
+    for value in inputs:
         infos[value.name] = Info(value.dtype, shapes[value.name])
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -52,7 +89,7 @@ def specialise(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     outputs = tuple(_typed(value, infos[value.name]) for value in graph.outputs)
     return replace(
         graph,
-        inputs=tuple(_typed(value, infos[value.name]) for value in graph.inputs),
+        inputs=tuple(_typed(value, infos[value.name]) for value in inputs),
         outputs=outputs,
         nodes=tuple(nodes),
         constants={name: one for name, one in constants.items() if name in read},
