@@ -29,6 +29,7 @@ import { PieceError, get, pieces } from "./pieces.js";
  * @property {(name: string) => any} pyimport
  * @property {(name: string, module: object) => void} registerJsModule
  * @property {(data: ArrayBuffer, format: string, options: object) => void} unpackArchive
+ * @property {{ writeFile: (path: string, data: Uint8Array) => void, unlink: (path: string) => void }} FS
  */
 
 const SITE = new URL("../", import.meta.url);
@@ -91,15 +92,15 @@ function owned(promise) {
 
 /** @returns {Promise<Pyodide>} */
 async function bootPyodide() {
-  const binary = "pyodide/pyodide.asm.wasm";
-  await get(new URL(binary, SITE), { method: "HEAD" });
   const { loadPyodide } = await import(new URL("pyodide/pyodide.mjs", SITE).href);
   const { warn } = console;
-  // Of a binary that cannot be instantiated Pyodide only warns, and then waits for ever.
+  // When its binary is missing or damaged Pyodide only warns, and then waits for ever.
   const refused = new Promise((_, reject) => {
     console.warn = (...said) => {
       warn(...said);
-      if (said[0] instanceof Error) reject(new PieceError("InvalidExecutable", `${binary}: ${said[0].message}`));
+      const [error] = said;
+      if (!(error instanceof Error)) return;
+      reject(new PieceError("InvalidExecutable", `pyodide.asm.wasm could not be started. ${error.message}`));
     };
   });
   try {
@@ -131,11 +132,13 @@ async function loadPackages(pyodide, names) {
 /** @param {Pyodide} pyodide */
 async function installTilework(pyodide) {
   const site = await (await get(new URL("site.json", SITE))).json();
-  const wheel = new URL(site.wheel, SITE);
-  // micropip takes a server's "not found" for the wheel itself.
-  await get(wheel, { method: "HEAD" });
+  // Fetched here, because micropip takes a server's "not found" for the wheel itself.
+  const wheel = await (await get(new URL(site.wheel, SITE))).arrayBuffer();
+  const file = `/tmp/${site.wheel.replace(/.*\//, "")}`;
+  pyodide.FS.writeFile(file, new Uint8Array(wheel));
   const micropip = pyodide.pyimport("micropip");
-  await micropip.install(wheel.href);
+  await micropip.install(`emfs:${file}`);
+  pyodide.FS.unlink(file);
   micropip.destroy();
   // Python finds the bridge as a module of ours, so no text has to be evaluated on this page.
   pyodide.registerJsModule("tilework_bridge", {

@@ -70,6 +70,11 @@ function showProgress(step, amount, done, total) {
   page.bar.value = done;
 }
 
+/** Words of Python's as a sentence. @param {string} words */
+function sentence(words) {
+  return words && `${words[0].toUpperCase()}${words.slice(1)}${words.endsWith(".") ? "" : "."}`;
+}
+
 /** @param {number} [ms] */
 function showDevice(ms) {
   if (!device) return;
@@ -77,7 +82,7 @@ function showDevice(ms) {
   const parts = [`${threads} ${threads === 1 ? "thread" : "threads"}`, mode];
   if (ms !== undefined) parts.push(`${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`);
   page.status.textContent = parts.join(" · ");
-  page.reason.textContent = [reason, notIsolated].filter(Boolean).join(" ");
+  page.reason.textContent = [sentence(reason), notIsolated].filter(Boolean).join(" ");
 }
 
 /** @param {Omit<Failure, "kind" | "id">} failure */

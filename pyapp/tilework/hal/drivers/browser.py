@@ -19,6 +19,7 @@ from pyodide.code import run_js
 from pyodide.ffi import JsException, JsProxy, to_js
 
 from tilework.core.errors import DeviceLost, NoSuchFile, OutOfMemory, Unsupported
+from tilework.hal._abi import TW_ALIGNMENT
 from tilework.hal.driver import Data
 from tilework.hal.library import script
 
@@ -132,12 +133,13 @@ class InlineDriver(BrowserDriver):
         self._slabs: list[ctypes.Array[ctypes.c_ubyte]] = []
 
     def reserve(self, nbytes: int) -> tuple[int, int]:
+        # Python aligns to 16 bytes only; the allocator must not lose what it asked for by aligning.
         try:
-            slab = (ctypes.c_ubyte * nbytes)()
+            slab = (ctypes.c_ubyte * (nbytes + TW_ALIGNMENT))()
         except MemoryError:
             raise OutOfMemory("Pyodide's heap cannot grow by as much") from None
         self._slabs.append(slab)
-        return ctypes.addressof(slab), nbytes
+        return -(-ctypes.addressof(slab) // TW_ALIGNMENT) * TW_ALIGNMENT, nbytes
 
     def view(self, address: int, nbytes: int) -> memoryview:
         return memoryview((ctypes.c_ubyte * nbytes).from_address(address)).cast("B")
