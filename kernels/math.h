@@ -128,7 +128,7 @@ TW_INLINE v128_t tw_tanh(v128_t x) {
   return wasm_v128_bitselect(large, small, wasm_f32x4_ge(a, tw_splat(0.625f)));
 }
 
-// 1 / (1 + e^-x), at most 2 ulp where the result is a normal number, 0 below. From e^-|x|, which
+// 1 / (1 + e^-x), at most 2.3 ulp where the result is a normal number, 0 below. From e^-|x|, which
 // neither overflows nor, for the negative side, loses the exponential's last bits to a quotient.
 TW_INLINE v128_t tw_sigmoid(v128_t x) {
   v128_t one = tw_splat(1.0f);
