@@ -7,7 +7,7 @@ only served to compute it is freed again. All plans of the session share what is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class ConstantStore:
         self._constants = constants
         self._external = external
         self._buffers: dict[str, Buffer] = {}
+        self._plans: dict[str, int] = {}  # how many plans read each
 
     @property
     def nbytes(self) -> int:
@@ -62,8 +63,28 @@ class ConstantStore:
         """Where a constant lies; it must have been ensured."""
         return self._buffers[storage.key]
 
-    def ensure(self, needed: Sequence[Storage], prologue: Sequence[Step]) -> None:
-        """Brings all of `needed` to the device, running those steps of `prologue` that it takes."""
+    def retain(self, needed: Sequence[Storage], prologue: Sequence[Step]) -> None:
+        """For a plan: brings all of `needed` to the device, and keeps it until `release`.
+
+        Runs those steps of `prologue` that it takes; on an error nothing is kept.
+        """
+        self._ensure(needed, prologue)
+        for storage in needed:
+            self._plans[storage.key] = self._plans.get(storage.key, 0) + 1
+
+    def release(self, needed: Sequence[Storage]) -> None:
+        """Undoes one `retain`: what no plan reads any more is freed."""
+        for storage in needed:
+            left = self._plans[storage.key] - 1
+            if left:
+                self._plans[storage.key] = left
+                continue
+            del self._plans[storage.key]
+            buffer = self._buffers.pop(storage.key)
+            if not self._spans(storage.key):
+                buffer.free()
+
+    def _ensure(self, needed: Sequence[Storage], prologue: Sequence[Step]) -> None:
         missing = {s.key for s in needed if s.key not in self._buffers}
         if not missing:
             return
@@ -140,18 +161,9 @@ class ConstantStore:
             run_on_host(step, lies)
         flush()
 
-    def free(self) -> None:
-        """Gives the memory back; external data is the session's own business."""
-        for key, buffer in self._buffers.items():
-            if not self._spans(key):
-                buffer.free()
-        self._buffers.clear()
 
-
-def run_on_host(step: HostStep, lies: object) -> None:
+def run_on_host(step: HostStep, find: Callable[[Storage], Buffer]) -> None:
     """Reads the operands, calls the operation's reference, writes the results."""
-    find = lies
-    assert callable(find)
     arrays: list[Array | None] = []
     for tensor in step.inputs:
         if tensor is None:

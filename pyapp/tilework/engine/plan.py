@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tilework.core.errors import InvalidArgument, RuntimeException
+from tilework.engine.constants import ConstantStore, contiguous, run_on_host
 from tilework.hal import Buffer, Device, Program, Slot
 from tilework.ir.opdefs.registry import Array
 from tilework.plan.arena import ALIGNMENT
@@ -18,8 +19,6 @@ from tilework.plan.plan import Draft
 from tilework.plan.record import record
 from tilework.plan.step import Dispatch, HostStep, Span
 from tilework.plan.tensor import Kind, Storage, Tensor
-
-from tilework.engine.constants import ConstantStore, contiguous, run_on_host
 
 ARENA = 0  # the slot
 
@@ -37,8 +36,11 @@ class Plan:
         self._arena: Buffer | None = None
         self._inputs: list[tuple[str, Buffer]] = []
         self._outputs: dict[str, tuple[Buffer, np.dtype[np.generic], tuple[int, ...]]] = {}
-        store.ensure(draft.constants(), draft.prologue)
+        self._constants: list[Storage] = []
         try:
+            needed = draft.constants()
+            store.retain(needed, draft.prologue)
+            self._constants = needed
             self._write_locals()
             for part in draft.segments():
                 if isinstance(part[0], HostStep):
@@ -138,4 +140,6 @@ class Plan:
         self._segments.clear()
         if self._local is not None:
             self._local.free()
+        self._store.release(self._constants)
+        self._constants = []
         self._inputs, self._outputs, self._arena = [], {}, None

@@ -41,7 +41,6 @@ class _Held:
         for plan in self.plans.values():
             plan.free()
         self.plans.clear()
-        self.store.free()
         for buffer in (self.arena, self.owned):
             if buffer is not None:
                 buffer.free()
