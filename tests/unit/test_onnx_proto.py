@@ -241,7 +241,7 @@ def test_reading_is_fast() -> None:
 
 def test_field_numbers_are_onnx_s() -> None:
     """The tables name the fields that onnx's own descriptors have under these numbers."""
-    nested = {
+    nested: dict[Any, Any] = {
         proto.DimensionProto: onnx.TensorShapeProto.Dimension,
         proto.TensorTypeProto: onnx.TypeProto.Tensor,
     }
@@ -249,7 +249,7 @@ def test_field_numbers_are_onnx_s() -> None:
     for message in proto.Message.__subclasses__():
         if message is proto.OtherTypeProto:
             continue
-        theirs = nested.get(message) or getattr(onnx, message.__name__)
+        theirs: Any = nested.get(message) or getattr(onnx, message.__name__)
         numbers = {f.number: f.name for f in theirs.DESCRIPTOR.fields}
         assert message.NUMBERS.items() <= numbers.items()
         checked += len(message.NUMBERS)

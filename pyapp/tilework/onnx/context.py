@@ -8,7 +8,7 @@ is done here and in `onnx.model`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -81,7 +81,8 @@ class Context:
         self._dtypes: dict[str, DType] = {name: value.dtype for name, value in values.items()}
         self._dtypes.update((name, c.dtype) for name, c in constants.items())
         self._fresh = 0
-        self._first = 0  # where the current node's emitted nodes begin
+        # What the current node has emitted: operation, inputs, outputs, attributes.
+        self._pending: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = []
         self._node: OnnxNode | None = None
 
     # -- for the operators' functions ----------------------------------------------------------
@@ -100,7 +101,7 @@ class Context:
         while present and not present[-1]:
             present.pop()
         kept = {key: value for key, value in attrs.items() if value is not None}
-        self.nodes.append(Node(op, tuple(present), names, kept, self._node.origin))
+        self._pending.append((op, tuple(present), names, kept))
         dtype = self._result_dtype(op, present, kept)
         if dtype is not None:
             for name in names:
@@ -185,37 +186,33 @@ class Context:
     def begin(self, node: OnnxNode) -> None:
         """Emitted nodes belong to `node` from here on."""
         self._node = node
-        self._first = len(self.nodes)
+        self._pending = []
 
     def finish(self, results: Sequence[str]) -> None:
         """Give `results` the names of the current node's outputs."""
         assert self._node is not None
         node = self._node
-        produced = {name for n in self.nodes[self._first :] for name in n.outputs}
+        produced = {name for entry in self._pending for name in entry[2]}
         renamed: dict[str, str] = {}
         for output, result in zip(node.outputs, results, strict=False):
             if not output:
                 continue
             if result in produced and result not in renamed:
                 renamed[result] = output
+                if result in self._dtypes:
+                    self._dtypes.setdefault(output, self._dtypes[result])
             elif not result:
                 raise self.unsupported(f"its output '{output}'")
             else:
                 self._alias[output] = renamed.get(result, result)
         if len(node.outputs) > len(results) and any(node.outputs[len(results) :]):
             raise self.invalid(f"{len(node.outputs)} outputs, {len(results)} are produced")
-        if not renamed:
-            return
-        for index in range(self._first, len(self.nodes)):
-            emitted = self.nodes[index]
-            self.nodes[index] = replace(
-                emitted,
-                inputs=tuple(renamed.get(name, name) for name in emitted.inputs),
-                outputs=tuple(renamed.get(name, name) for name in emitted.outputs),
-            )
-        for before, after in renamed.items():
-            if before in self._dtypes:
-                self._dtypes.setdefault(after, self._dtypes[before])
+        origin = node.origin
+        for op, inputs, outputs, attrs in self._pending:
+            if produced.intersection(inputs):
+                inputs = tuple([renamed.get(name, name) for name in inputs])
+            outputs = tuple([renamed.get(name, name) for name in outputs])
+            self.nodes.append(Node(op, inputs, outputs, attrs, origin))
 
     def known_values(self) -> dict[str, Value]:
         """What is declared of the values, and the dtypes that were found out."""
