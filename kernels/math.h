@@ -42,7 +42,7 @@ TW_INLINE v128_t tw_exp_fraction(v128_t r) {
   return wasm_f32x4_add(tw_expm1_fraction(r), tw_splat(1.0f));
 }
 
-// x - n ln(2), with ln(2) in two parts; the first has 9 significant bits, so that n times it is exact.
+// x - n ln(2), with ln(2) in two parts; the first has 9 significant bits, so n times it is exact.
 TW_INLINE v128_t tw_exp_reduce(v128_t x, v128_t n) {
   return tw_nmadd(n, tw_splat(-2.12194440e-4f), tw_nmadd(n, tw_splat(0.693359375f), x));
 }
@@ -60,13 +60,17 @@ TW_INLINE v128_t tw_exp(v128_t x) {
   return wasm_f32x4_mul(wasm_f32x4_mul(tw_exp_fraction(r), s0), s1);
 }
 
-// e^x for x <= 0, at most 2 ulp where the result is a normal number; 0 below -87.
-TW_INLINE v128_t tw_exp_nonpositive(v128_t x) {
+// e^x for -87 <= x <= 88, at most 2 ulp; beyond, a number without meaning.
+TW_INLINE v128_t tw_exp_moderate(v128_t x) {
   v128_t t = tw_madd(x, tw_splat(1.44269504f), tw_splat(TW_ROUNDER));
   v128_t r = tw_exp_reduce(x, wasm_f32x4_sub(t, tw_splat(TW_ROUNDER)));
   v128_t s = wasm_i32x4_shl(wasm_i32x4_add(t, wasm_i32x4_splat(127)), 23);
-  v128_t y = wasm_f32x4_mul(tw_exp_fraction(r), s);
-  return wasm_v128_andnot(y, wasm_f32x4_lt(x, tw_splat(-87.0f)));
+  return wasm_f32x4_mul(tw_exp_fraction(r), s);
+}
+
+// e^x for x <= 0, at most 2 ulp where the result is a normal number; 0 below -87.
+TW_INLINE v128_t tw_exp_nonpositive(v128_t x) {
+  return wasm_v128_andnot(tw_exp_moderate(x), wasm_f32x4_lt(x, tw_splat(-87.0f)));
 }
 
 // e^x for x <= 0, for weights that are summed: two thirds of tw_exp_nonpositive's time. The error is

@@ -43,12 +43,13 @@ def norm(
     wide = s.astype(np.float64)
     with np.errstate(all="ignore"):
         if not rms:
-            wide = wide - wide.mean(1, keepdims=True)
-        y = wide / np.sqrt((wide * wide).mean(1, keepdims=True) + np.float64(np.float32(epsilon)))
+            wide = wide - wide.sum(1, keepdims=True) / columns
+        variance = (wide * wide).sum(1, keepdims=True) / np.float64(columns)
+        y = wide / np.sqrt(variance + np.float64(np.float32(epsilon)))
         # before gamma and beta, the error is some ulp of the largest element of the row
         y = y * (1 if g is None else g) + (0 if b is None else b)
         # the mean is kept in single precision, as the elements are
-        mean = np.abs(s.astype(np.float64)).mean(1) / np.sqrt((wide * wide).mean(1) + epsilon)
+        mean = np.abs(s).sum(1) / np.float64(columns) / np.sqrt(variance[:, 0] + epsilon)
     shift = 0 if rms else 2.0**-24 * float(np.max(mean[np.isfinite(mean)], initial=0))
     finite = np.abs(y[np.isfinite(y)])
     size = float(np.max(finite, initial=1)) + (
