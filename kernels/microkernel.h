@@ -28,7 +28,9 @@ typedef struct tw_strip {
 
 #define TW_UNROLLED _Pragma("clang loop unroll(full)")
 
-// `rows` is a constant where this is inlined.
+// `rows` is a constant where this is inlined. A fused multiply-add waits four cycles for the one
+// before it, an add two: with three rows, so six sums, the separate instructions are faster (59 and
+// 47 GF/s), with four there is nothing to choose.
 static inline __attribute__((always_inline)) void tw_strip_rows(const tw_strip *s, int rows) {
   v128_t sum[TW_ROWS][2];
   const float *a[TW_ROWS], *b = s->b;
@@ -43,8 +45,13 @@ static inline __attribute__((always_inline)) void tw_strip_rows(const tw_strip *
     b += TW_PANEL;
     TW_UNROLLED for (int i = 0; i < rows; i++) {
       v128_t x = wasm_v128_load32_splat(a[i]++);
-      sum[i][0] = tw_madd(x, b0, sum[i][0]);
-      sum[i][1] = tw_madd(x, b1, sum[i][1]);
+      if (rows == 3) {
+        sum[i][0] = wasm_f32x4_add(wasm_f32x4_mul(x, b0), sum[i][0]);
+        sum[i][1] = wasm_f32x4_add(wasm_f32x4_mul(x, b1), sum[i][1]);
+      } else {
+        sum[i][0] = tw_madd(x, b0, sum[i][0]);
+        sum[i][1] = tw_madd(x, b1, sum[i][1]);
+      }
     }
   }
   TW_UNROLLED for (int i = 0; i < rows; i++) {
