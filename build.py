@@ -59,9 +59,9 @@ def main(arguments: list[str]) -> int:
 
 def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="build.py"
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     demo = commands.add_parser("demo")
     demo.add_argument("--open", action="store_true", help="in a browser of your own instead")
     demo.add_argument("--port", type=int, default=8000)
@@ -113,8 +113,8 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except BuildError as error:
         sys.stdout.flush()
-        details = f"{error.details}\n" if error.details else ""
-        sys.exit(f"{details}build.py: {error}")
+        details = [error.details, *getattr(error, "__notes__", [])]
+        sys.exit("\n".join([*filter(None, details), f"build.py: {error}"]))
     except PermissionError as error:
         sys.exit(
             f"build.py: {error.filename} may not be written by this user; it may be left from a "

@@ -141,10 +141,7 @@ async function installTilework(pyodide) {
   pyodide.FS.unlink(file);
   micropip.destroy();
   // Python finds the bridge as a module of ours, so no text has to be evaluated on this page.
-  pyodide.registerJsModule("tilework_bridge", {
-    ...bridge,
-    workerScript: new URL("./compute-worker.js", import.meta.url).href,
-  });
+  pyodide.registerJsModule("tilework_bridge", { ...bridge });
   const archive = await (await get(new URL("search/search.zip", SITE))).arrayBuffer();
   const place = pyodide.pyimport("site").getsitepackages().toJs()[0];
   pyodide.unpackArchive(archive, "zip", { extractDir: place });

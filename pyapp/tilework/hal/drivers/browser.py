@@ -34,17 +34,20 @@ _NOT_ISOLATED = (
 
 
 def _bridge() -> tuple[Any, str]:
-    """The bridge's exports and the URL of the compute worker's script."""
+    """The bridge's exports and the URL of the compute worker's script.
+
+    That script is always the wheel's linked one, as a blob: a worker then asks no host for
+    anything, and Playwright, which does not see the requests of a worker's workers, can test it.
+    """
+    worker = script("compute-worker.classic.js")
+    options = to_js({"type": "text/javascript"}, dict_converter=js.Object.fromEntries)
+    url = str(js.URL.createObjectURL(js.Blob.new(to_js([worker]), options)))
     try:
         import tilework_bridge  # type: ignore[import-not-found]
-
-        return tilework_bridge, str(tilework_bridge.workerScript)
     except ModuleNotFoundError:
-        # No site of ours: the wheel's linked scripts do.
-        worker = script("compute-worker.classic.js")
-        options = to_js({"type": "text/javascript"}, dict_converter=js.Object.fromEntries)
-        blob = js.Blob.new(to_js([worker]), options)
-        return run_js(script("bridge.classic.js")), str(js.URL.createObjectURL(blob))
+        # No site of ours: the wheel's linked bridge does.
+        return run_js(script("bridge.classic.js")), url
+    return tilework_bridge, url
 
 
 def open_browser(threads: int | None, mode: str) -> BrowserDriver:
