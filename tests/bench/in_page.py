@@ -1,0 +1,231 @@
+"""tilework's side of the benchmark, run by Pyodide in web/bench/tilework-worker.js.
+
+Owns the session under test and the figures that only tilework has. Times are milliseconds unless a
+name says otherwise. Only the public API is used for what a person would call; `dispatch` and
+`submit` measure the layer below and use it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+WARM = 1.0  # seconds, and ten runs at least: until the engine has compiled what is hot
+DISPATCHES = 1000
+
+clock = time.perf_counter
+
+
+class Side:
+    """One session at a time on a device with `threads` threads."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._session: Any = None
+        self._weights: Any = None
+        self._feeds: dict[str, Any] = {}
+
+    async def open(self) -> str:
+        """Opens the device, waits for its threads; what the device says of itself."""
+        import tilework
+
+        device = tilework.device(self._threads)
+        if not await tilework.ready() or device.threads != self._threads:
+            raise RuntimeError(f"{self._threads} threads were asked for; {device}")
+        return str(device)
+
+    # -- the session under test --------------------------------------------------------------
+
+    def load(self, task: Any) -> None:
+        """Makes the session and the feeds of a JS `Case`; the one before is closed."""
+        import tilework
+
+        self.release()
+        model = task.model.to_bytes()
+        options = tilework.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        if task.external.length:
+            self._weights = tilework.device(self._threads).allocate(
+                task.external.length, "external data"
+            )
+            self._weights.write(task.external)
+        self._session = tilework.InferenceSession(model, options, external_data=self._weights)
+        self._feeds = {feed.name: _array(feed) for feed in task.feeds}
+
+    def release(self) -> None:
+        """Closes the session and gives its memory back."""
+        if self._session is not None:
+            self._session.close()
+        if self._weights is not None:
+            self._weights.free()
+        self._session = self._weights = None
+
+    def run(self) -> Any:
+        """The first output of one run."""
+        return self._session.run(None, self._feeds)[0]
+
+    def prepare(self, task: Any) -> dict[str, Any]:
+        """Loads, warms up until stable; {"ms", "runs", "output"}."""
+        self.load(task)
+        output = np.ascontiguousarray(self.run(), np.float32).ravel()
+        ms, runs = _warm(self.run)
+        return {"ms": ms, "runs": runs, "output": output}
+
+    def block(self, groups: int, size: int) -> list[float]:
+        """The time of a run, for each of `groups` groups of `size`, after one uncounted run."""
+        session, feeds = self._session, self._feeds
+        times = []
+        session.run(None, feeds)
+        for _ in range(groups):
+            began = clock()
+            for _ in range(size):
+                session.run(None, feeds)
+            times.append((clock() - began) * 1000 / size)
+        return times
+
+    # -- figures -----------------------------------------------------------------------------
+
+    def figure(self, name: str, task: Any) -> dict[str, float]:
+        """One of `FIGURES` by name: its "value" and what else is worth printing."""
+        return FIGURES[name](self, task)
+
+    def dispatch(self, task: Any) -> dict[str, float]:
+        """Microseconds for each of 1000 dispatches of an empty kernel, a barrier after each."""
+        import tilework
+        from tilework.hal.kernels.probe import NOP
+
+        device = tilework.device(self._threads).device
+        found = {}
+        for tiles in (1, 2):
+            commands = device.command_buffer("dispatches")
+            for _ in range(DISPATCHES):
+                commands.dispatch(NOP, (tiles, 1, 1), None, ())
+                commands.barrier()
+            with_dispatches = commands.finish()
+            empty = device.command_buffer("empty").finish()
+            full = _times(lambda: device.submit(with_dispatches), 200)
+            bare = _times(lambda: device.submit(empty), 200)
+            us = (statistics.median(full) - statistics.median(bare)) * 1000 / DISPATCHES
+            found[f"tiles_{tiles}"] = us
+            with_dispatches.free()
+            empty.free()
+        # Two tiles are what two threads can share, so that is the figure.
+        return {"value": found["tiles_2"], **found}
+
+    def submit(self, task: Any) -> dict[str, float]:
+        """Microseconds for one submission of an empty program and the wait for its end."""
+        import tilework
+
+        device = tilework.device(self._threads).device
+        program = device.command_buffer("empty").finish()
+        times = _times(lambda: device.submit(program), 2000)
+        program.free()
+        return {"value": statistics.median(times) * 1000, "least": min(times) * 1000}
+
+    def numpy(self, task: Any) -> dict[str, float]:
+        """How many times NumPy's 512^3 product takes as long as tilework's; `task` is the model."""
+        self.prepare(task)
+        a, b = (self._feeds[name] for name in "ab")
+        ours: list[float] = []
+        theirs: list[float] = []
+        np.matmul(a, b)
+        for _ in range(5):
+            ours += self.block(10, 1)
+            began = clock()
+            np.matmul(a, b)
+            theirs.append((clock() - began) * 1000)
+        ours_ms, theirs_ms = statistics.median(ours), statistics.median(theirs)
+        return {"value": theirs_ms / ours_ms, "tilework_ms": ours_ms, "numpy_ms": theirs_ms}
+
+    def start(self, task: Any) -> dict[str, float]:
+        """From `import tilework` to the first result, the wheel installed, the bytes at hand.
+
+        For a page in which nothing of tilework has been imported yet.
+        """
+        began = clock()
+        import tilework
+
+        imported = clock()
+        tilework.device(self._threads)
+        opened = clock()
+        self.load(task)
+        loaded = clock()
+        self.run()
+        ended = clock()
+        return {
+            "value": (ended - began) * 1000,
+            "import": (imported - began) * 1000,
+            "device": (opened - imported) * 1000,
+            "session": (loaded - opened) * 1000,
+            "first_run": (ended - loaded) * 1000,
+        }
+
+    def plan(self, task: Any) -> dict[str, float]:
+        """What the first run of a shape costs more than the later ones.
+
+        `first` is that of a fresh session, so with the packing of all constants, in a warm Python;
+        `value` the worse of it and of a second shape in the same session.
+        """
+        self.prepare(task)  # compiles and warms what planning does not own
+        found = {}
+        for again in range(3):
+            self.load(task)
+            for name, extra in (("first", 0), ("new_shape", 7 + again)):
+                feeds = {key: _longer(value, extra) for key, value in self._feeds.items()}
+                began = clock()
+                self._session.run(None, feeds)
+                cold = (clock() - began) * 1000
+                warm = [_timed(lambda f=feeds: self._session.run(None, f)) for _ in range(5)]
+                found.setdefault(name, []).append(cold - statistics.median(warm))
+        middle = {name: statistics.median(times) for name, times in found.items()}
+        return {"value": max(middle.values()), **middle}
+
+
+FIGURES: dict[str, Callable[[Side, Any], dict[str, float]]] = {
+    "dispatch": Side.dispatch,
+    "submit_from_python": Side.submit,
+    "numpy_matmul_512": Side.numpy,
+    "load_ms": Side.start,
+    "plan_ms": Side.plan,
+}
+
+
+def _array(feed: Any) -> Any:
+    """A JS Feed as an array of its own."""
+    kind = np.int64 if feed.data.constructor.name == "BigInt64Array" else np.float32
+    return np.frombuffer(feed.data.to_bytes(), kind).reshape(tuple(feed.dims.to_py())).copy()
+
+
+def _longer(array: Any, extra: int) -> Any:
+    """`array` with `extra` more columns, repeated from its beginning."""
+    return np.concatenate([array, array[:, :extra]], axis=1) if extra else array
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = clock()
+    call()
+    return (clock() - began) * 1000
+
+
+def _times(call: Callable[[], object], count: int) -> list[float]:
+    """Milliseconds of `count` calls, warmed up."""
+    _warm(call)
+    return [_timed(call) for _ in range(count)]
+
+
+def _warm(call: Callable[[], object]) -> tuple[float, int]:
+    """Calls for a second and ten times at least; the time of the last calls, and how many."""
+    began = last = clock()
+    runs, ms = 0, 0.0
+    while runs < 10 or last - began < WARM:
+        call()
+        now = clock()
+        taken = (now - last) * 1000
+        ms = taken if runs == 0 else 0.7 * ms + 0.3 * taken
+        last = now
+        runs += 1
+    return ms, runs

@@ -1,0 +1,309 @@
+"""Measures tilework beside onnxruntime-web in one Chromium page and writes the figures.
+
+Owns the cases, the folder that the page is served from (build/bench/site) and the statistics;
+web/bench/ takes the times. Run by `python3 build.py bench`, which has built everything before.
+
+    python -m tools.bench [--json FILE] [--only PATTERN] [--threads 1 2] [--seconds S]
+                          [--sides tilework peer] [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import gzip
+import json
+import os
+import shutil
+import statistics
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+from tools import fetch
+from tools.bench_models import matmul_model
+from tools.browser import open_site
+from tools.project import BUILD, DIST, ROOT, BuildError, files_below, remove, replace_file
+from tools.wheel import wheel_name
+
+FOLDER = BUILD / "bench"
+SITE = FOLDER / "site"
+PEER = f"onnxruntime-web {fetch.ONNXRUNTIME.version}"
+PEER_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+MATMULS = (64, 256, 512, 1024)
+SEQUENCES = (16, 128, 256)
+VOCABULARY = 30522  # of MiniLM
+MANIFEST = "models/minilm/model.onnx.data.json"
+TOLERANCE = 1e-3  # largest difference of the two sides' outputs, relative to the largest value
+
+# What issue 2 asks for: (case, threads) or a figure, and its floor or ceiling.
+RATIOS = {
+    ("matmul_1024", 1): 1.6,
+    ("matmul_1024", 2): 1.7,
+    ("minilm_128", 1): 1.5,
+    ("minilm_128", 2): 1.5,
+    ("minilm_16", 1): 1.8,
+    ("minilm_16", 2): 1.8,
+}
+FIGURES = {
+    "dispatch": ("us", "most", 0.5),
+    "submit_from_python": ("us", "most", 60.0),
+    "numpy_matmul_512": ("ratio", "least", 50.0),
+    "wheel_gz_bytes": ("bytes", "most", 1_000_000),
+    "load_ms": ("ms", "most", None),
+    "plan_ms": ("ms", "most", 500.0),
+}
+SCALING = 1.8  # two threads over one, matmul_1024
+
+Row = dict[str, Any]
+
+
+def cases(seconds: float) -> list[Row]:
+    """The comparisons, as web/bench/page.js takes them."""
+    found: list[Row] = []
+    for n in MATMULS:
+        a, b = ({"name": name, "dims": [n, n]} for name in "ab")
+        found.append({"name": f"matmul_{n}", "model": f"bench/models/matmul_{n}.onnx"})
+        found[-1]["feeds"] = [a, b]
+        found.append({"name": f"matmul_const_{n}", "model": f"bench/models/matmul_const_{n}.onnx"})
+        found[-1]["feeds"] = [a]
+    found += [minilm(f"minilm_{s}", s) for s in SEQUENCES]
+    return [{**case, "seconds": seconds} for case in found]
+
+
+def minilm(name: str, sequence: int) -> Row:
+    """MiniLM on one sentence of `sequence` random tokens, none masked."""
+    dims = [1, sequence]
+    return {
+        "name": name,
+        "model": "models/minilm/model.onnx",
+        "manifest": MANIFEST,
+        "feeds": [
+            {"name": "input_ids", "dims": dims, "below": VOCABULARY},
+            {"name": "attention_mask", "dims": dims, "below": 1},
+            {"name": "token_type_ids", "dims": dims, "below": 0},
+        ],
+        "seconds": 1,
+    }
+
+
+# -- the site ------------------------------------------------------------------------------------
+
+
+def make_site() -> None:
+    """dist/ with onnxruntime-web, the bench's page and its models beside it, as hard links."""
+    remove(SITE)
+    for path in files_below(DIST):
+        _link(path, SITE / path.relative_to(DIST))
+    # The checkout's own bench, in case dist/ is older.
+    for folder, target in (("static/bench", "bench"), ("web/bench", "web/bench")):
+        for path in files_below(ROOT / folder):
+            _link(path, SITE / target / path.relative_to(ROOT / folder))
+    _link(ROOT / "tests/bench/in_page.py", SITE / "bench/in_page.py")
+    for name in PEER_FILES:
+        _link(fetch.ONNXRUNTIME.folder / "dist" / name, SITE / "bench/onnxruntime-web" / name)
+    for n in MATMULS:
+        for constant in (False, True):
+            name = f"matmul_{'const_' if constant else ''}{n}.onnx"
+            if not (FOLDER / "models" / name).is_file():
+                replace_file(FOLDER / "models" / name, matmul_model(n, constant))
+            _link(FOLDER / "models" / name, SITE / "bench/models" / name)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+# -- measuring -----------------------------------------------------------------------------------
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """All rows that were asked for, printed as they come."""
+    chosen = [c for c in cases(options.seconds) if _asked(c["name"], options.only)]
+    rows: list[Row] = []
+    print(f"tilework beside {PEER}; milliseconds, medians of interleaved runs", flush=True)
+    for threads in options.threads:
+        with open_site(SITE) as page:
+            page.goto("http://localhost/bench/")
+            page.wait_for_function("globalThis.bench !== undefined")
+            idle = control(page, "")
+            opening = {"threads": threads, "sides": options.sides, "device": True}
+            told = page.evaluate("o => bench.open(o)", opening)
+            print(f"\n{threads} thread{'s' * (threads > 1)}. {told['tilework']}", flush=True)
+            print(_HEAD, flush=True)
+            for case in chosen:
+                rows.append(compare(page, case, threads, len(options.sides) == 2))
+            for side in options.sides if chosen else ():
+                print(
+                    f"control: plain work on every core takes {idle:.2f} ms before, "
+                    f"{control(page, side):.2f} ms soon after {side} has run",
+                    flush=True,
+                )
+    if "tilework" in options.sides:
+        rows += figures(options)
+    return rows
+
+
+def control(page: Page, after: str) -> float:
+    """The control's least time: equal ones say that the side `after` sleeps between its turns."""
+    options = {"repeat": 25, "after": after}
+    return float(min(page.evaluate("o => bench.control(o)", options)))
+
+
+_HEAD = (
+    f"{'case':<18}{'tilework':>9}{'min':>9}{'IQR':>8}"
+    f"{'peer':>10}{'min':>9}{'IQR':>8}{'ratio':>8}{'rounds':>8}{'max diff':>10}"
+)
+
+
+def compare(page: Page, case: Row, threads: int, both: bool) -> Row:
+    """One case of one thread count, as a row of the report."""
+    found = page.evaluate("c => bench.compare(c)", case)
+    ours, theirs = found["tilework"], found["peer"]
+    line, row = f"{case['name']:<18}", {"case": case["name"], "threads": threads}
+    for key, times, widths in (("tilework_ms", ours, (9, 9, 8)), ("peer_ms", theirs, (10, 9, 8))):
+        if key == "peer_ms":
+            row["peer"] = PEER
+        row[key] = round(statistics.median(times), 5) if times else None
+        cells = (statistics.median(times), min(times), spread(times)) if times else ("-",) * 3
+        line += "".join(_cell(c, w) for c, w in zip(cells, widths, strict=True))
+    row["ratio"] = round(row["peer_ms"] / row["tilework_ms"], 4) if both else None
+    line += _cell(row["ratio"] if both else "-", 8) + f"{found['rounds']:>8}"
+    if both:
+        line += f"{found['difference']:>10.1e}"
+    print(line, flush=True)
+    if both and not found["difference"] <= TOLERANCE:
+        raise BuildError(
+            f"{case['name']}, {threads} threads: tilework's and the peer's outputs differ by "
+            f"{found['difference']:.2e} of the largest value; a time for a wrong result is none."
+        )
+    return row
+
+
+def _cell(value: float | str, width: int) -> str:
+    if isinstance(value, str):
+        return f"{value:>{width}}"
+    return f"{value:>{width}.{3 if value < 10 else 2 if value < 100 else 1}f}"
+
+
+def spread(times: Sequence[float]) -> float:
+    """The interquartile range."""
+    if len(times) < 2:
+        return 0.0
+    low, _, high = statistics.quantiles(times, n=4, method="inclusive")
+    return high - low
+
+
+def figures(options: argparse.Namespace) -> list[Row]:
+    """The figures that only tilework has, at two threads, each in a fresh page."""
+    rows: list[Row] = []
+    print("", flush=True)
+    specs = {c["name"]: c for c in cases(1)}
+    specs = {
+        "load_ms": specs["minilm_16"],
+        "plan_ms": specs["minilm_128"],
+        "numpy_matmul_512": specs["matmul_512"],
+    }
+    for name, (unit, _, _) in FIGURES.items():
+        if not _asked(name, options.only):
+            continue
+        if name == "wheel_gz_bytes":
+            value, more = wheel_bytes(), {}
+        else:
+            with open_site(SITE) as page:
+                page.goto("http://localhost/bench/")
+                page.wait_for_function("globalThis.bench !== undefined")
+                device = name != "load_ms"  # which begins before tilework is imported
+                opening = {"threads": 2, "sides": ["tilework"], "device": device}
+                page.evaluate("o => bench.open(o)", opening)
+                more = page.evaluate("([n, c]) => bench.figure(n, c)", [name, specs.get(name)])
+                value = more.pop("value")
+        rows.append({"case": name, unit: value})
+        detail = ", ".join(f"{k} {v:.4g}" for k, v in more.items())
+        print(f"{name:<20} {value:>12.6g} {unit:<6} {detail}", flush=True)
+    return rows
+
+
+def wheel_bytes() -> int:
+    """The wheel's size as a host sends it: the smaller of as it is and gzipped."""
+    content = (DIST / wheel_name()).read_bytes()
+    return min(len(content), len(gzip.compress(content, 9)))
+
+
+# -- judging -------------------------------------------------------------------------------------
+
+
+def judge(rows: Iterable[Row]) -> list[str]:
+    """Sentences about each figure of issue 2 that was measured and missed."""
+    found = list(rows)
+    missed = []
+    by_case = {(r["case"], r.get("threads")): r for r in found}
+    for (case, threads), least in RATIOS.items():
+        ratio = by_case.get((case, threads), {}).get("ratio")
+        if ratio is not None and ratio < least:
+            missed.append(f"{case} at {threads} threads: ratio {ratio:.2f}, floor {least}")
+    times = [by_case.get(("matmul_1024", t), {}).get("tilework_ms") for t in (1, 2)]
+    if times[0] and times[1] and times[0] / times[1] < SCALING:
+        missed.append(
+            f"matmul_1024: two threads are {times[0] / times[1]:.2f} times as fast as one, "
+            f"floor {SCALING}"
+        )
+    for name, (unit, kind, bound) in FIGURES.items():
+        value = by_case.get((name, None), {}).get(unit)
+        if value is None or bound is None:
+            continue
+        if value > bound if kind == "most" else value < bound:
+            missed.append(f"{name}: {value:.4g} {unit}, at {kind} {bound:g}")
+    return missed
+
+
+def _asked(name: str, patterns: Sequence[str]) -> bool:
+    return not patterns or any(fnmatch.fnmatch(name, p) for p in patterns)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, write; with --check, 1 when a figure of issue 2 was missed."""
+    parser = argparse.ArgumentParser(prog="build.py bench")
+    parser.add_argument("--json", type=Path, help="write the rows as a list to this file")
+    parser.add_argument("--only", nargs="*", default=[], help="cases, e.g. 'matmul_*' dispatch")
+    parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
+    parser.add_argument("--seconds", type=float, default=2.5, help="of measuring, a case")
+    parser.add_argument("--sides", nargs="*", default=["tilework", "peer"])
+    parser.add_argument("--check", action="store_true", help="exit 1 when a figure was missed")
+    options = parser.parse_args(arguments)
+    make_site()
+    rows = measure(options)
+    if options.json is not None:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        print(f"\nwrote {options.json}")
+    missed = judge(rows)
+    for sentence in missed:
+        print(f"missed: {sentence}")
+    return 1 if missed and options.check else 0
+
+
+def report(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The comparisons as a Markdown table, for the README."""
+    lines = [f"| case | threads | tilework, ms | {PEER}, ms | ratio |", "|---|---|---|---|---|"]
+    for row in rows:
+        if "peer_ms" in row:
+            ours, theirs = (_cell(row[k], 0) for k in ("tilework_ms", "peer_ms"))
+            lines.append(
+                f"| {row['case']} | {row['threads']} | {ours} | {theirs} | {row['ratio']:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BuildError as error:
+        sys.exit(f"bench: {error}")

@@ -1,0 +1,28 @@
+"""Makes the one-operator ONNX models that the benchmark measures."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+
+def matmul_model(n: int, constant: bool) -> bytes:
+    """y = a b of float32 (n, n); `constant` makes b an initializer, else it is an input."""
+    shape = [n, n]
+    inputs = [helper.make_tensor_value_info("a", TensorProto.FLOAT, shape)]
+    initializers = []
+    if constant:
+        values = np.random.default_rng(n).standard_normal(shape, dtype=np.float32)
+        initializers.append(numpy_helper.from_array(values, "b"))
+    else:
+        inputs.append(helper.make_tensor_value_info("b", TensorProto.FLOAT, shape))
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "b"], ["y"], name="product")],
+        f"matmul_{n}",
+        inputs,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        initializers,
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    return bytes(model.SerializeToString())

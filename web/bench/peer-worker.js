@@ -1,0 +1,86 @@
+/**
+ * The peer's side: onnxruntime-web's CPU build with a fixed number of threads, in a worker of its
+ * own so that it blocks nobody. Feeds are copied in and results copied out as its API does.
+ */
+import { serve } from "./messages.js";
+import { wrapWorkers } from "./nested.js";
+
+/** @typedef {import("./messages.js").Case} Case */
+/** @typedef {import("./messages.js").Prepared} Prepared */
+
+/** @type {any} */
+let ort;
+/** @type {any} */
+let session;
+/** @type {Record<string, unknown>} */
+let feeds = {};
+
+const HOME = new URL("../../bench/onnxruntime-web/", import.meta.url).href;
+
+/** @returns {Promise<Float32Array>} */
+async function run() {
+  const results = await session.run(feeds);
+  return results[session.outputNames[0]].data;
+}
+
+wrapWorkers();
+serve({
+  /** @param {{ threads: number }} options */
+  async start({ threads }) {
+    ort = await import(`${HOME}ort.wasm.min.mjs`);
+    ort.env.wasm.wasmPaths = HOME;
+    ort.env.wasm.numThreads = threads;
+    ort.env.logLevel = "error";
+    return ort.env.versions?.web ?? "";
+  },
+
+  /** @param {Case} task @returns {Promise<Prepared>} */
+  async prepare({ model, external, location, feeds: given }) {
+    await session?.release();
+    session = await ort.InferenceSession.create(model, {
+      executionProviders: ["wasm"],
+      ...(external.length > 0 && { externalData: [{ path: location, data: external }] }),
+    });
+    feeds = {};
+    for (const { name, dims, data } of given) {
+      const kind = data instanceof Float32Array ? "float32" : "int64";
+      feeds[name] = new ort.Tensor(kind, data, dims);
+    }
+    const output = new Float32Array(await run());
+    const began = performance.now();
+    let runs = 0;
+    let last = began;
+    let ms = 0;
+    while (runs < 10 || last - began < 1000) {
+      await run();
+      const now = performance.now();
+      ms = ms === 0 ? now - last : 0.7 * ms + 0.3 * (now - last);
+      last = now;
+      runs++;
+    }
+    return { ms, runs, output };
+  },
+
+  /**
+   * Milliseconds a run, for each of `groups` groups of `size` runs, after one run that is not
+   * counted.
+   * @param {{ groups: number, size: number }} block
+   */
+  async block({ groups, size }) {
+    /** @type {number[]} */
+    const times = [];
+    await run();
+    for (let i = 0; i < groups; i++) {
+      const began = performance.now();
+      for (let j = 0; j < size; j++) await run();
+      times.push((performance.now() - began) / size);
+    }
+    return times;
+  },
+
+  async release() {
+    await session?.release();
+    session = undefined;
+    feeds = {};
+  },
+});
