@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tilework.core.config import FOLD_LIMIT
 from tilework.core.errors import InvalidArgument
 from tilework.core.shapes import count
 from tilework.ir.graph import Constant, Graph
@@ -68,7 +69,7 @@ def infer_graph(graph: Graph, inputs: Mapping[str, Info]) -> dict[str, Info]:
     """
     known: dict[str, Info] = dict(inputs)
     for name, constant in graph.constants.items():
-        if constant.array is not None and constant.array.size <= 4096:
+        if constant.array is not None and constant.array.size <= FOLD_LIMIT:
             known[name] = info_of(constant.array)
         else:
             known[name] = Info(constant.dtype, constant.shape)

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.core.config import READ_BACK_LIMIT
 from tilework.core.dtypes import BOOL, BY_NAME, INT64, DType, from_numpy
 from tilework.core.errors import InvalidGraph, NotImplemented
 from tilework.ir.graph import Constant, Node, Value
@@ -23,9 +24,6 @@ from tilework.ir.opdefs.registry import as_attribute
 from tilework.onnx.external import ExternalData
 
 Array: TypeAlias = NDArray[Any]
-
-# An external constant up to this many bytes may be looked at while the graph is built.
-READ_BACK_LIMIT = 65536
 
 _BOOL_RESULTS = {*COMPARISON, "isnan", "isinf", "and", "or", "xor", "not"}
 _INT64_RESULTS = {"shape", "size", "argmax", "argmin"}

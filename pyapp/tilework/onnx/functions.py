@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tilework.core.config import CALL_DEPTH, INLINED_NODES
 from tilework.core.errors import InvalidGraph, NotImplemented
 from tilework.onnx.proto import AttributeProto, FunctionProto, NodeProto
-
-MAX_DEPTH = 32  # calls within calls; functions must not be recursive
-MAX_NODES = 1_000_000  # a few nested calls could otherwise stand for any number
 
 _Key = tuple[str, str, str]
 
@@ -51,13 +49,13 @@ def _expand(
     for node in nodes:
         function = table.get((node.domain, node.op_type, node.overload))
         if function is None:
-            if len(result) >= MAX_NODES:
-                raise InvalidGraph(f"inlined functions make more than {MAX_NODES} nodes")
+            if len(result) >= INLINED_NODES:
+                raise InvalidGraph(f"inlined functions make more than {INLINED_NODES} nodes")
             result.append(node)
             continue
-        if depth == MAX_DEPTH:
+        if depth == CALL_DEPTH:
             raise InvalidGraph(
-                f"function '{node.op_type}' is called {MAX_DEPTH} calls deep; it must not call "
+                f"function '{node.op_type}' is called {CALL_DEPTH} calls deep; it must not call "
                 "itself"
             )
         _expand(_body(node, function, len(result), depth), table, result, depth + 1)

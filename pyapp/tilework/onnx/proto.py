@@ -15,9 +15,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
+from tilework.core.config import MESSAGE_DEPTH
 from tilework.core.errors import InvalidProtobuf
-
-MAX_DEPTH = 100  # nested messages, the limit that protobuf's own readers have
 
 # How a field's bytes become a value. The last letter S: repeated.
 INT, STRING, BYTES, MESSAGE, FLOAT = "int", "string", "bytes", "message", "float"
@@ -333,8 +332,8 @@ def _signed(value: int) -> int:
 def _read(
     message: type[AnyMessage], raw: Raw, view: memoryview, pos: int, end: int, depth: int
 ) -> AnyMessage:
-    if depth > MAX_DEPTH:
-        raise _Fault(pos, f"messages are nested more than {MAX_DEPTH} deep")
+    if depth > MESSAGE_DEPTH:
+        raise _Fault(pos, f"messages are nested more than {MESSAGE_DEPTH} deep")
     result = message()
     values: dict[str, Any] = result.__dict__
     tags = message.TAGS

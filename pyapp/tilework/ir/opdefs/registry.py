@@ -18,16 +18,13 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
+from tilework.core.config import FOLD_LIMIT as FOLD_LIMIT
 from tilework.core.dtypes import DType, from_numpy
 from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented, TileworkError
 from tilework.ir.graph import Node
 
 Array: TypeAlias = NDArray[Any]
 Attrs: TypeAlias = Mapping[str, Any]
-
-# Values with more elements are not carried through inference: shape arithmetic is small, and
-# folding large constants is a pass's decision, not inference's.
-FOLD_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)

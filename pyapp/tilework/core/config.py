@@ -1,0 +1,30 @@
+"""The limits and knobs that are not a kernel's or a layout's, in one place, each with its reason.
+
+Read as `config.NAME` or imported by name; nothing writes them at run time. What a user may set is
+an argument (SessionOptions, open_device), not a name here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# -- shapes and values ------------------------------------------------------------------------------
+
+# Elements of a tensor whose value inference carries along. Shape arithmetic is a few numbers; what
+# is larger is data, and folding data is a pass's decision.
+FOLD_LIMIT: Final = 4096
+
+# Bytes of an external constant that may be read back while the graph is built, for axes and shapes
+# that an exporter has put beside the weights.
+READ_BACK_LIMIT: Final = 65536
+
+# -- model files: what a damaged or hostile file may ask for ----------------------------------------
+
+# Messages within messages: the limit of protobuf's own readers.
+MESSAGE_DEPTH: Final = 100
+
+# Calls of a model's functions within calls; they must not be recursive.
+CALL_DEPTH: Final = 32
+
+# Nodes after inlining: a few nested calls could otherwise stand for any number.
+INLINED_NODES: Final = 1_000_000
