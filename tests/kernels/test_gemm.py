@@ -183,6 +183,16 @@ def test_case(case: Case, build: str) -> None:
     run(case, build)
 
 
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("tile_panels", [1, 4, 5, 100])
+@pytest.mark.parametrize("n", [25, 31, 32, 33, 40, 64, 70])
+def test_pack(n: int, tile_panels: int, transposed: bool, build: str) -> None:
+    b = np.random.default_rng(n).uniform(-1, 1, (2, 9, n)).astype(np.float32)
+    packed = pack(build, b, Case(1, 9, n, transposed=transposed), tile_panels)
+    np.testing.assert_array_equal(unpacked(packed, b.shape), b)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     m=st.integers(1, 40),
