@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.kernels.bare_host import BUILDS, host
-from tests.kernels.harness import KERNELS, Case, Table, run_bare, tables
+from tests.kernels.harness import KERNELS, Case, run_bare, tables
 from tilework.hal.kernel import Kernel
 
 pytestmark = pytest.mark.kernels
@@ -32,14 +32,15 @@ def test_case(case: Case, build: str) -> None:
             run_bare(host(build), case, seed=None, at_end=index)
 
 
+DRAWN = {f"{t.family}-{name}": strategy for t in TABLES for name, strategy in t.drawn.items()}
+
+
 @pytest.mark.parametrize("build", BUILDS)
-@pytest.mark.parametrize(
-    "table, name", [(t, n) for t in TABLES for n in t.drawn], ids=lambda v: getattr(v, "family", v)
-)
+@pytest.mark.parametrize("name", DRAWN)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_drawn(table: Table, name: str, build: str, data: st.DataObject) -> None:
-    case = data.draw(table.drawn[name])
+def test_drawn(name: str, build: str, data: st.DataObject) -> None:
+    case = data.draw(DRAWN[name])
     present = [i for i, b in enumerate(case.bindings) if b is not None and i not in case.same]
     run_bare(host(build), case, seed=data.draw(st.integers(0, 99)))
     run_bare(host(build), case, seed=None, at_end=data.draw(st.sampled_from(present)))
