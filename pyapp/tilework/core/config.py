@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# -- shapes and values ------------------------------------------------------------------------------
+# -- shapes and values ---------------
 
 # Elements of a tensor whose value inference carries along. Shape arithmetic is a few numbers; what
 # is larger is data, and folding data is a pass's decision.
@@ -18,7 +18,7 @@ FOLD_LIMIT: Final = 4096
 # that an exporter has put beside the weights.
 READ_BACK_LIMIT: Final = 65536
 
-# -- model files: what a damaged or hostile file may ask for ----------------------------------------
+# -- model files: what a damaged or hostile file may ask for ---------------
 
 # Messages within messages: the limit of protobuf's own readers.
 MESSAGE_DEPTH: Final = 100

@@ -22,8 +22,8 @@ from tilework.onnx.ops import DOMAINS, OPERATORS, Operator
 from tilework.onnx.proto import GraphProto, ModelProto, NodeProto, ValueInfoProto, parse
 from tilework.onnx.tensors import Stored, read_tensor
 
-# Below opset 7 broadcasting was stated by attributes; no exporter of the last years writes that.
-OLDEST_OPSET, NEWEST_OPSET = 7, 28
+# Below opset 6 most operators had another form; no exporter since 2017 writes that.
+OLDEST_OPSET, NEWEST_OPSET = 6, 28
 # From this IR version on an initializer that is also an input can be overridden by the caller.
 OVERRIDABLE_FROM = 4
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tilework.onnx.context import Context, OnnxNode
-from tilework.onnx.ops.table import direct, operator
+from tilework.onnx.ops.table import direct, operator, paired
 
-direct(
+paired(
     {
         "Equal": "equal",
         "Less": "less",
@@ -18,8 +18,7 @@ direct(
         "BitwiseAnd": "bitwise_and",
         "BitwiseOr": "bitwise_or",
         "BitwiseXor": "bitwise_xor",
-    },
-    2,
+    }
 )
 direct({"Not": "not", "BitwiseNot": "bitwise_not", "IsNaN": "isnan"}, 1)
 direct({"Where": "where"}, 3)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tilework.onnx.context import Context, OnnxNode
-from tilework.onnx.ops.table import Build, direct, operator
+from tilework.onnx.ops.table import Build, direct, operator, paired
 
-direct({"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow", "PRelu": "prelu"}, 2)
+paired({"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow"})
 direct(
     {
         "Abs": "abs",
@@ -63,6 +63,18 @@ for _name, _op, _defaults in (
     ("Gelu", "gelu", {"approximate": "none"}),
 ):
     operator(_name, 1)(_attributed(_op, _defaults))
+
+
+@operator("PRelu", 2)
+def prelu(ctx: Context, node: OnnxNode) -> str:
+    x, slope = node.inputs
+    rank = ctx.rank(x)
+    if node.version < 7 and ctx.rank(slope) == 1:
+        # Until opset 6 one slope a channel, axis 1; since then NumPy's broadcasting.
+        if rank is None:
+            raise ctx.unsupported("a slope for each channel of a tensor of undeclared rank")
+        slope = ctx.emit("unsqueeze", slope, axes=tuple(range(1, max(rank - 1, 1))))
+    return ctx.emit("prelu", x, slope)
 
 
 @operator("Swish", 1)

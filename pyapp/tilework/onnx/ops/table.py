@@ -48,8 +48,31 @@ def direct(names: dict[str, str], inputs: int) -> None:
         operator(name, inputs)(_direct(op))
 
 
+def paired(names: dict[str, str]) -> None:
+    """Operators of two operands that broadcast, with the attributes that said so until opset 6."""
+    for name, op in names.items():
+        operator(name, 2)(_paired(op))
+
+
 def _direct(op: str) -> Build:
     def build(ctx: Context, node: OnnxNode) -> str:
         return ctx.emit(op, *node.inputs)
+
+    return build
+
+
+def _paired(op: str) -> Build:
+    def build(ctx: Context, node: OnnxNode) -> str:
+        a, b = node.inputs
+        if node.version < 7 and node.attrs.get("broadcast", 0) and "axis" in node.attrs:
+            # b's axes are a's from `axis` on; since opset 7 they are the last ones, as in NumPy.
+            rank, other = ctx.rank(a), ctx.rank(b)
+            if rank is None or other is None:
+                raise ctx.unsupported("broadcasting along an axis of tensors of undeclared rank")
+            axis = node.attrs["axis"]
+            ones = rank - (axis + rank if axis < 0 else axis) - other
+            if ones > 0:
+                b = ctx.emit("unsqueeze", b, axes=tuple(range(other, other + ones)))
+        return ctx.emit(op, a, b)
 
     return build

@@ -1,0 +1,476 @@
+"""InferenceSession: onnxruntime's names and errors, feeds, external data, memory."""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import tilework
+from tilework.engine.devices import get_device
+from tilework.onnx.session import InferenceSession
+from tools.minilm import write_pieces
+
+pytestmark = pytest.mark.onnx
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+
+
+def info(name: str, dtype: int, shape: Any) -> Any:
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def model(nodes: list[Any], inputs: list[Any], outputs: list[Any], stored: Any = ()) -> Any:
+    graph = helper.make_graph(nodes, "made", inputs, outputs, list(stored))
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="test"
+    )
+
+
+def linear() -> Any:
+    """y = relu(x w + b), x (batch, 3)."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "product"),
+        helper.make_node("Add", ["h", "b"], ["s"]),
+        helper.make_node("Relu", ["s"], ["y"]),
+    ]
+    stored = [
+        numpy_helper.from_array(np.arange(12, dtype=np.float32).reshape(3, 4) - 5, "w"),
+        numpy_helper.from_array(np.arange(4, dtype=np.float32), "b"),
+    ]
+    return model(nodes, [info("x", FLOAT, ["batch", 3])], [info("y", FLOAT, ["batch", 4])], stored)
+
+
+def expected(x: Any) -> Any:
+    weight = np.arange(12, dtype=np.float32).reshape(3, 4) - 5
+    return np.maximum(x @ weight + np.arange(4, dtype=np.float32), 0)
+
+
+X = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+
+
+@pytest.fixture
+def session() -> Any:
+    with InferenceSession(linear()) as made:
+        yield made
+        # Whatever the test did, the session still works.
+        np.testing.assert_allclose(made.run(None, {"x": X})[0], expected(X))
+
+
+# -- where a model comes from ----------------------------------------------------------------------
+
+
+def test_path_bytes_and_proto(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(linear().SerializeToString())
+    data = path.read_bytes()
+    for source in (path, str(path), data, bytearray(data), memoryview(data), linear()):
+        with InferenceSession(source) as made:
+            np.testing.assert_allclose(made.run(None, {"x": X})[0], expected(X))
+
+
+def test_url(tmp_path: Path) -> None:
+    import http.server
+    import threading
+    from functools import partial
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    (tmp_path / "m.onnx").write_bytes(linear().SerializeToString())
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        with InferenceSession(f"{url}/m.onnx") as made:
+            np.testing.assert_allclose(made.run(None, {"x": X})[0], expected(X))
+        with pytest.raises(tilework.NoSuchFile, match="absent"):
+            InferenceSession(f"{url}/absent.onnx")
+        external(tmp_path)
+        with InferenceSession(f"{url}/model.onnx") as made:
+            np.testing.assert_allclose(made.run(None, {"x": X})[0], expected(X))
+        write_pieces(tmp_path / "model.onnx.data", tmp_path, 20)
+        (tmp_path / "model.onnx.data").unlink()
+        with InferenceSession(f"{url}/model.onnx") as made:
+            np.testing.assert_allclose(made.run(None, {"x": X})[0], expected(X))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_what_is_no_model() -> None:
+    with pytest.raises(tilework.NoSuchFile, match=r"nowhere\.onnx"):
+        InferenceSession("nowhere.onnx")
+    with pytest.raises(tilework.InvalidArgument, match="int"):
+        InferenceSession(5)
+    with pytest.raises(tilework.InvalidArgument, match="SessionOptions"):
+        InferenceSession(linear(), {"threads": 2})  # type: ignore[arg-type]
+    with pytest.raises(tilework.InvalidProtobuf):
+        InferenceSession(b"this is no model")
+
+
+def test_a_truncated_model_is_refused() -> None:
+    data = linear().SerializeToString()
+    before = get_device(0).statistics.in_use
+    for length in range(0, len(data), 7):
+        with pytest.raises((tilework.InvalidProtobuf, tilework.InvalidGraph)):
+            InferenceSession(data[:length])
+    assert get_device(0).statistics.in_use == before
+
+
+def test_an_unknown_operator_is_named() -> None:
+    made = model([helper.make_node("Unheard", ["x"], ["y"], "the node")],
+                 [info("x", FLOAT, [1])], [info("y", FLOAT, [1])])  # fmt: skip
+    with pytest.raises(tilework.NotImplemented, match="Unheard.*the node"):
+        InferenceSession(made)
+
+
+# -- what it says of itself ------------------------------------------------------------------------
+
+
+def shapes_model() -> Any:
+    nodes = [
+        helper.make_node("Identity", [name], [f"{name}_out"]) for name in ("a", "b", "c")
+    ]
+    unnamed = info("b", INT64, [None, 2])
+    return model(
+        nodes,
+        [info("a", FLOAT, ["batch", 3]), unnamed, info("c", TensorProto.BOOL, [])],
+        [info("a_out", FLOAT, ["batch", 3]), info("b_out", INT64, [None, 2]),
+         info("c_out", TensorProto.BOOL, [])],
+    )  # fmt: skip
+
+
+def test_inputs_and_outputs_as_onnxruntime_shows_them() -> None:
+    ours = InferenceSession(shapes_model())
+    theirs = onnxruntime.InferenceSession(shapes_model().SerializeToString())
+    for mine, other in (
+        (ours.get_inputs(), theirs.get_inputs()),
+        (ours.get_outputs(), theirs.get_outputs()),
+    ):
+        assert [(a.name, a.type, a.shape) for a in mine] == [
+            (a.name, a.type, a.shape) for a in other
+        ]
+    a, b, c = X, np.array([[1, 2]]), np.array(True)
+    results = ours.run(["c_out", "a_out", "b_out"], {"a": a, "b": b, "c": c})
+    for result, wanted in zip(results, (c, a, b), strict=True):
+        assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
+        np.testing.assert_array_equal(result, wanted)
+
+
+def test_metadata_options_and_providers(session: InferenceSession) -> None:
+    assert session.get_modelmeta().producer_name == "test"
+    assert session.get_modelmeta().graph_name == "made"
+    assert session.get_providers() == ["TileworkExecutionProvider"]
+    options = tilework.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = tilework.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.something", "1")
+    with InferenceSession(linear(), options, providers=["CPUExecutionProvider"]) as one:
+        assert one.device.threads == 1
+        np.testing.assert_allclose(one.run(None, {"x": X}, tilework.RunOptions())[0], expected(X))
+        assert one.get_session_options() is options
+    with pytest.raises(AttributeError):
+        options.intra_op_threads = 2  # type: ignore[attr-defined]
+    options.intra_op_num_threads = -1
+    with pytest.raises(tilework.InvalidArgument, match="-1"):
+        InferenceSession(linear(), options)
+
+
+def test_explains_its_plan(session: InferenceSession) -> None:
+    text = session.explain({"x": (2, 3)})
+    assert "f32_gemm" in text
+    assert "matmul + relu" in text
+
+
+# -- what is fed -----------------------------------------------------------------------------------
+
+
+def test_arrays_of_any_layout_and_lists(session: InferenceSession) -> None:
+    wide = np.zeros((2, 6), np.float32)
+    wide[:, ::2] = X
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    for fed in (
+        np.asfortranarray(X), wide[:, ::2], X[::-1][::-1], read_only, X.tolist(),
+        [[1, 2, 3], [4, 5, 6]],
+    ):  # fmt: skip
+        np.testing.assert_allclose(session.run(None, {"x": fed})[0], expected(X))
+    assert session.run(["y"], {"x": np.zeros((0, 3), np.float32)})[0].shape == (0, 4)
+
+
+def test_results_are_the_caller_s(session: InferenceSession) -> None:
+    (first,) = session.run(None, {"x": X})
+    kept = first.copy()
+    session.run(None, {"x": X + 1})
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 0  # writable
+
+
+WRONG: list[tuple[Any, str]] = [
+    ({}, r"\['x'\] are missing"),
+    ({"z": X}, "'z'.*'x'"),
+    ({"x": X, "z": X}, "'z'"),
+    ({"x": X[0]}, r"rank.*'x'.*got 1.*expected 2.*batch, 3"),
+    ({"x": X[:, :2]}, r"'x'.*axis 1 has 2, expected 3"),
+    ({"x": X.astype(np.float64)}, r"'x'.*float64.*float32.*astype"),
+    ({"x": X.astype(">f4")}, "'x'.*>f4"),
+    ({"x": [[1, 2, 3], [4]]}, "'x'"),
+    ({"x": ["a", "b"]}, "'x'"),
+    ({"x": None}, "'x'"),
+    ([X], "list"),
+]
+
+
+@pytest.mark.parametrize(("feeds", "words"), WRONG)
+def test_wrong_feeds(session: InferenceSession, feeds: Any, words: str) -> None:
+    before = session.device.statistics
+    with pytest.raises(tilework.InvalidArgument, match=words) as caught:
+        session.run(None, feeds)
+    assert isinstance(caught.value, ValueError)
+    assert session.device.statistics == before
+
+
+def test_wrong_output_names(session: InferenceSession) -> None:
+    with pytest.raises(tilework.InvalidArgument, match="'z'.*'y'"):
+        session.run(["z"], {"x": X})
+    with pytest.raises(tilework.InvalidArgument, match="list"):
+        session.run("y", {"x": X})
+
+
+def test_inputs_that_disagree_are_named() -> None:
+    made = model(
+        [helper.make_node("Add", ["a", "b"], ["y"])],
+        [info("a", FLOAT, ["n"]), info("b", FLOAT, ["n"])],
+        [info("y", FLOAT, ["n"])],
+    )
+    with InferenceSession(made) as session:
+        with pytest.raises(tilework.InvalidArgument, match="'a' and 'b' disagree about 'n': 3 and"):
+            session.run(None, {"a": np.zeros(3, np.float32), "b": np.zeros(4, np.float32)})
+        y = session.run(None, {"a": X[0], "b": X[0]})[0]
+        np.testing.assert_array_equal(y, X[0] * 2)
+
+
+def test_an_index_outside_fails_the_run_and_nothing_else() -> None:
+    made = model(
+        [helper.make_node("Gather", ["table", "i"], ["y"], "look-up")],
+        [info("i", INT64, ["n"])],
+        [info("y", FLOAT, ["n", 2])],
+        [numpy_helper.from_array(np.ones((9000, 2), np.float32), "table")],
+    )
+    with InferenceSession(made) as session:
+        with pytest.raises(tilework.KernelFailure, match="look-up.*index outside") as caught:
+            session.run(None, {"i": np.array([1, 9000])})
+        assert caught.value.kernel == "gather"
+        assert session.run(None, {"i": np.array([1, -1])})[0].shape == (2, 2)
+
+
+def test_default_values_of_inputs_may_be_overridden() -> None:
+    made = linear()
+    made.graph.input.append(info("b", FLOAT, [4]))
+    with InferenceSession(made) as session:
+        assert [one.name for one in session.get_inputs()] == ["x"]
+        assert [one.name for one in session.get_overridable_initializers()] == ["b"]
+        np.testing.assert_allclose(session.run(None, {"x": X})[0], expected(X))
+        other = session.run(None, {"x": X, "b": np.full(4, 100, np.float32)})[0]
+        theirs = onnxruntime.InferenceSession(made.SerializeToString())
+        wanted = theirs.run(None, {"x": X, "b": np.full(4, 100, np.float32)})[0]
+        np.testing.assert_allclose(other, wanted)
+        np.testing.assert_allclose(session.run(None, {"x": X})[0], expected(X))
+
+
+def test_shapes_that_hang_on_what_is_fed() -> None:
+    made = model(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        [info("x", FLOAT, ["n"]), info("shape", INT64, ["rank"])],
+        [info("y", FLOAT, None)],
+    )
+    with InferenceSession(made) as session:
+        x = np.arange(6, dtype=np.float32)
+        for shape in ((2, 3), (3, -1), (6,), (2, 3)):
+            y = session.run(None, {"x": x, "shape": np.array(shape)})[0]
+            np.testing.assert_array_equal(y, x.reshape(shape))
+        with pytest.raises(tilework.InvalidArgument, match="reshaped"):
+            session.run(None, {"x": x, "shape": np.array([4])})
+
+
+# -- external data ---------------------------------------------------------------------------------
+
+
+def external(folder: Path) -> Path:
+    """The linear model with its weight in a file of its own, behind some other bytes."""
+    made = linear()
+    (weight,) = (tensor for tensor in made.graph.initializer if tensor.name == "w")
+    (folder / "model.onnx.data").write_bytes(bytes(64) + weight.raw_data)
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    for key, text in (("location", "model.onnx.data"), ("offset", "64"), ("length", "48")):
+        weight.external_data.add(key=key, value=text)
+    path = folder / "model.onnx"
+    path.write_bytes(made.SerializeToString())
+    onnx.checker.check_model(str(path))
+    return path
+
+
+def test_external_data_beside_the_model(tmp_path: Path) -> None:
+    with InferenceSession(external(tmp_path)) as session:
+        np.testing.assert_allclose(session.run(None, {"x": X})[0], expected(X))
+
+
+def test_external_data_in_pieces(tmp_path: Path) -> None:
+    path = external(tmp_path)
+    write_pieces(tmp_path / "model.onnx.data", tmp_path, 40)
+    (tmp_path / "model.onnx.data").unlink()
+    with InferenceSession(path) as session:
+        np.testing.assert_allclose(session.run(None, {"x": X})[0], expected(X))
+    before = get_device(0).statistics.in_use
+    (tmp_path / "model.onnx.data.001").write_bytes(bytes(40))
+    with pytest.raises(tilework.InvalidProtobuf, match=r"data\.001.*damaged"):
+        InferenceSession(path)
+    (tmp_path / "model.onnx.data.001").unlink()
+    with pytest.raises(tilework.NoSuchFile, match=r"data\.001"):
+        InferenceSession(path)
+    (tmp_path / "model.onnx.data.json").unlink()
+    with pytest.raises(tilework.NoSuchFile, match=r"model\.onnx\.data"):
+        InferenceSession(path)
+    assert get_device(0).statistics.in_use == before
+
+
+def test_external_data_handed_over(tmp_path: Path) -> None:
+    path = external(tmp_path)
+    data = path.with_name("model.onnx.data").read_bytes()
+    content = path.read_bytes()
+    device = get_device(0)
+    before = device.statistics.in_use
+    with device.allocate(len(data), "weights") as buffer:
+        buffer.write(data)
+        for given in (
+            {"model.onnx.data": data},
+            {"model.onnx.data": path.with_name("model.onnx.data")},
+            {"model.onnx.data": buffer},
+            buffer,
+        ):
+            with InferenceSession(content, external_data=given) as session:
+                np.testing.assert_allclose(session.run(None, {"x": X})[0], expected(X))
+        assert buffer.read() == data  # it stays the caller's
+    assert device.statistics.in_use == before
+    with pytest.raises(tilework.NoSuchFile, match=r"model\.onnx\.data"):
+        InferenceSession(content)
+    with pytest.raises(tilework.NoSuchFile, match=r"model\.onnx\.data.*'other'"):
+        InferenceSession(content, external_data={"other": data})
+    with pytest.raises(tilework.InvalidProtobuf, match=r"model\.onnx\.data"):
+        InferenceSession(content, external_data={"model.onnx.data": data[:-1]})
+    with pytest.raises(tilework.InvalidArgument, match="list"):
+        InferenceSession(content, external_data=[data])  # type: ignore[arg-type]
+
+
+def test_external_data_does_not_leave_the_folder(tmp_path: Path) -> None:
+    path = external(tmp_path)
+    content = path.read_bytes().replace(b"model.onnx.data", b"../.onnx.dataaa")
+    with pytest.raises(tilework.InvalidArgument, match=r"\.\."):
+        InferenceSession(content, external_data={"../.onnx.dataaa": b""})
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def test_two_hundred_sessions_leave_memory_flat(tmp_path: Path) -> None:
+    path = external(tmp_path)
+    device = get_device(0)
+
+    def once(number: int) -> None:
+        session = InferenceSession(path)
+        for rows in (1 + number % 5, 100):
+            session.run(None, {"x": np.ones((rows, 3), np.float32)})
+        if number % 3 == 0:
+            session.close()
+
+    once(0)
+    gc.collect()
+    before = device.statistics
+    for number in range(200):
+        once(number)
+    gc.collect()
+    after = device.statistics
+    assert (after.in_use, after.spans) == (before.in_use, before.spans)
+    assert after.reserved == before.reserved
+
+
+def test_a_closed_session_says_so() -> None:
+    session = InferenceSession(linear())
+    session.run(None, {"x": X})
+    session.close()
+    session.close()
+    with pytest.raises(tilework.Fail, match="closed"):
+        session.run(None, {"x": X})
+
+
+def test_many_shapes_stay_within_bounds() -> None:
+    device = get_device(0)
+    with InferenceSession(linear()) as session:
+        for rows in range(1, 301):
+            session.run(None, {"x": np.ones((rows, 3), np.float32)})
+            if rows == 100:
+                before = device.statistics
+        # Plans of shapes long gone are dropped; only the arena may have grown.
+        assert device.statistics.spans <= before.spans
+        assert device.statistics.in_use - before.in_use < 300 * 4 * 8
+
+
+def test_out_of_memory_is_typed_and_survived(session: InferenceSession) -> None:
+    made = model(
+        [helper.make_node("Expand", ["x", "shape"], ["h"]), helper.make_node("Exp", ["h"], ["e"]),
+         helper.make_node("Add", ["e", "y"], ["z"])],
+        [info("x", FLOAT, [1]), info("shape", INT64, [1]), info("y", FLOAT, ["n"])],
+        [info("z", FLOAT, ["n"])],
+    )  # fmt: skip
+    device = get_device(0)
+    before = device.statistics.in_use
+    with InferenceSession(made) as large:
+        feeds = {"x": X[0, :1], "shape": np.array([1 << 30]), "y": X[0, :1]}
+        with pytest.raises(tilework.OutOfMemory):
+            large.run(None, feeds)
+        feeds["shape"] = np.array([5])
+        assert large.run(None, feeds)[0].shape == (5,)
+    assert device.statistics.in_use == before
+
+
+# -- the package -----------------------------------------------------------------------------------
+
+
+def test_the_device_says_what_it_is() -> None:
+    text = repr(tilework.device())
+    assert "arena memory" in text
+    assert "thread" in text
+    assert tilework.device().reason in text
+
+
+def test_ready_waits_for_the_threads() -> None:
+    import asyncio
+
+    assert asyncio.run(tilework.ready())
+
+
+def test_importing_is_light() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.path.insert(0, 'pyapp'); import tilework, json;"
+        "print(json.dumps([m for m in ('numpy', 'wasmtime', 'tilework.onnx') if m in sys.modules]))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert json.loads(found.stdout) == []
+    assert set(tilework.__all__) <= set(dir(tilework))

@@ -1,0 +1,63 @@
+"""Every operator and ONNX's own node cases through sessions on the desktop device.
+
+The tables are those that the front and the oracle are tested with; here passes, planner, kernels
+and host steps stand between the model and the numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import helper
+
+from tests.onnx.test_node_cases import as_array, cases, runnable
+from tests.onnx.test_operators import ROWS, Row, build
+from tilework.onnx.session import InferenceSession
+
+pytestmark = pytest.mark.onnx
+
+
+@pytest.mark.parametrize("name", runnable())
+def test_case(name: str) -> None:
+    case = cases()[name]
+    with InferenceSession(case.model) as session:
+        fed = [*session.get_inputs()]
+        for inputs, outputs in case.data_sets:
+            feeds = {one.name: as_array(a) for one, a in zip(fed, inputs, strict=True)}
+            results = session.run(None, feeds)
+            for result, wanted in zip(results, map(as_array, outputs), strict=True):
+                assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
+                rtol, atol = max(case.rtol, 1e-5), max(case.atol, 1e-6)
+                np.testing.assert_allclose(result, wanted, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("constant", [False, True], ids=["fed", "constant"])
+def test_row(row: Row, constant: bool) -> None:
+    """With the operands fed, and with all but the first of them constants of the model."""
+    if constant:
+        row = Row(**{**{name: getattr(row, name) for name in row.__dataclass_fields__},
+                     "constants": tuple(range(1, len(row.inputs)))})  # fmt: skip
+    model = build(row)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    reference = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    feeds: dict[str, Any] = {
+        f"x{index}": array
+        for index, array in enumerate(row.inputs)
+        if array is not None and index not in row.constants
+    }
+    wanted = reference.run(None, feeds)
+    for value, right in zip(model.graph.output, wanted, strict=True):
+        value.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(right.dtype)
+    with InferenceSession(model) as session:
+        for _ in range(2):
+            results = session.run(None, feeds)
+        for result, right in zip(results, wanted, strict=True):
+            assert (result.dtype, result.shape) == (right.dtype, right.shape)
+            np.testing.assert_allclose(result, right, rtol=max(row.rtol, 2e-5), atol=2e-6)
