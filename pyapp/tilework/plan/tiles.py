@@ -12,11 +12,12 @@ from typing import Final
 PANEL: Final = 8  # columns of B that the GEMM's register tile takes
 ROWS: Final = 4  # rows of A that it takes
 
-_TILES_A_THREAD: Final = 4  # a thread that came late or was interrupted leaves little undone
-_LEAST_WORK: Final = 500_000  # multiply-adds of a tile, 17 µs: claiming one costs well below 1 %
+_TILES_A_THREAD: Final = 8  # a thread that came late or was interrupted leaves little undone
+_LEAST_WORK: Final = 250_000  # multiply-adds of a tile, 8 µs: claiming one costs 1 to 2 %
 _TILE_M: Final = 64  # rows for which a panel of B stays in L1, A's block of k in L2
 _PACK_BYTES: Final = 65_536
 _SIDE: Final = 4  # SIDE of kernels/gemm/f32_gemm_pack_b.c
+_HEADS_A_THREAD: Final = 4  # fewer than products: cutting a head packs its keys again
 _TILE_QUERIES: Final = 128
 _FEWEST_QUERIES: Final = 32  # below, packing keys and values costs more than 5 %
 _QUERY_GROUP: Final = 16  # GROUP of kernels/attention/f32_attention.c
@@ -111,7 +112,7 @@ def attention_tiles(
     the scratch is larger than `limit` and recording the dispatch fails.
     """
     made = max(1, heads * batch)
-    cuts = -(-_TILES_A_THREAD * threads // made) if threads > 1 else 1
+    cuts = -(-_HEADS_A_THREAD * threads // made) if threads > 1 else 1
     shortest = min(query_length, _FEWEST_QUERIES)
     rows = min(_TILE_QUERIES, max(shortest, -(-query_length // cuts)))
     tile_rows = _evenly(query_length, max(1, -(-query_length // rows)), ROWS)
