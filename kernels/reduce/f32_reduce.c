@@ -18,8 +18,14 @@ typedef v128_t (*fold)(v128_t accumulator, v128_t x, v128_t shift);
 
 TW_INLINE v128_t add(v128_t a, v128_t x, v128_t shift) { return (void)shift, wasm_f32x4_add(a, x); }
 TW_INLINE v128_t mul(v128_t a, v128_t x, v128_t shift) { return (void)shift, wasm_f32x4_mul(a, x); }
-TW_INLINE v128_t max(v128_t a, v128_t x, v128_t shift) { return (void)shift, wasm_f32x4_max(a, x); }
-TW_INLINE v128_t min(v128_t a, v128_t x, v128_t shift) { return (void)shift, wasm_f32x4_min(a, x); }
+// The fast maximum keeps a NaN in a; one in x is put there by its bits, which are then all ones. A
+// third of the time of wasm_f32x4_max, which is seven instructions on x86.
+TW_INLINE v128_t max(v128_t a, v128_t x, v128_t shift) {
+  return (void)shift, wasm_v128_or(tw_fast_max(a, x), wasm_f32x4_ne(x, x));
+}
+TW_INLINE v128_t min(v128_t a, v128_t x, v128_t shift) {
+  return (void)shift, wasm_v128_or(tw_fast_min(a, x), wasm_f32x4_ne(x, x));
+}
 TW_INLINE v128_t add_square(v128_t a, v128_t x, v128_t shift) {
   return (void)shift, tw_madd(x, x, a);
 }
