@@ -67,9 +67,7 @@ class InferenceSession:
         self._known_outputs = frozenset(self._output_names)
         self._external, owned = source.upload()
         self._sessions: dict[frozenset[str], GraphSession] = {}
-        self._end = weakref.finalize(
-            self, _free, self._sessions, self._external if owned else None
-        )
+        self._end = weakref.finalize(self, _free, self._sessions, self._external if owned else None)
         try:
             self._session(frozenset())
         except BaseException:

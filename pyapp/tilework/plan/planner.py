@@ -12,7 +12,7 @@ from tilework.ir.graph import Constant, Graph, Node
 from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Array, Info, infer_node
 from tilework.passes import pipeline
 from tilework.plan.arena import place
-from tilework.plan.builder import Builder
+from tilework.plan.builder import Builder, is_constant
 from tilework.plan.lowerings import LOWERINGS
 from tilework.plan.plan import Draft
 from tilework.plan.schedule import assign_levels, set_lifetimes
@@ -101,13 +101,16 @@ class _Lowerer:
             for (name, info), array in zip(outputs, arrays, strict=False):
                 self._bind(name, builder.local(array, info.dtype))
             return
-        if all(info.value is not None for _, info in outputs):
+        inputs = [self._tensor(name) if name else None for name in node.inputs]
+        # What depends on the session's constants alone is prepared for all plans, not for this.
+        present = [tensor for tensor in inputs if tensor is not None]
+        shared = bool(present) and all(map(is_constant, present))
+        if not shared and all(info.value is not None for _, info in outputs):
             for name, info in outputs:
                 assert info.value is not None
                 self._bind(name, builder.local(info.value, info.dtype))
             self._release(node)
             return
-        inputs = [self._tensor(name) if name else None for name in node.inputs]
         builder.begin(node, inputs)
         self._release(node)
         lowering = LOWERINGS.get(node.op)

@@ -49,6 +49,8 @@ def matmul(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     if len(other.shape) == 1:
         other = replace(other, shape=(*other.shape, 1), strides=(*other.strides, 0))
     rows, inner, columns = a.shape[-2], a.shape[-1], other.shape[-1]
+    if inner == 0:
+        return "sums of nothing"
     batch = broadcast_two(a.shape[:-2], other.shape[:-2])
     assert batch is not None  # inference has refused it
     c = b.new(FLOAT32, (*batch, rows, columns))
