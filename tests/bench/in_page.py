@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,35 +97,44 @@ class Side:
     def dispatch(self, task: Any) -> dict[str, float]:
         """Microseconds for each of 1000 dispatches of an empty kernel, a barrier after each."""
         import tilework
-        from tilework.hal.kernels.probe import NOP
 
         device = tilework.device(self._threads).device
-        found = {}
+        empty = _nops(device, 0, 1)
+        bare = statistics.median(_times(lambda: device.submit(empty), 10, 100))
+        found: dict[str, float] = {}
         for tiles in (1, 2):
-            commands = device.command_buffer("dispatches")
-            for _ in range(DISPATCHES):
-                commands.dispatch(NOP, (tiles, 1, 1), None, ())
-                commands.barrier()
-            with_dispatches = commands.finish()
-            empty = device.command_buffer("empty").finish()
-            full = _times(lambda: device.submit(with_dispatches), 200)
-            bare = _times(lambda: device.submit(empty), 200)
-            us = (statistics.median(full) - statistics.median(bare)) * 1000 / DISPATCHES
-            found[f"tiles_{tiles}"] = us
-            with_dispatches.free()
-            empty.free()
+            program = _nops(device, DISPATCHES, tiles)
+            full = statistics.median(_times(partial(device.submit, program), 100))
+            found[f"tiles_{tiles}"] = (full - bare) * 1000 / DISPATCHES
+            program.free()
+        empty.free()
         # Two tiles are what two threads can share, so that is the figure.
         return {"value": found["tiles_2"], **found}
 
     def submit(self, task: Any) -> dict[str, float]:
-        """Microseconds for one submission of an empty program and the wait for its end."""
+        """Microseconds for one submission of one empty kernel and the wait for its end.
+
+        `nothing` is that of a program without any command, `alone` one after 2 ms of rest.
+        """
         import tilework
 
         device = tilework.device(self._threads).device
-        program = device.command_buffer("empty").finish()
-        times = _times(lambda: device.submit(program), 2000)
-        program.free()
-        return {"value": statistics.median(times) * 1000, "least": min(times) * 1000}
+        one, empty = _nops(device, 1, 1), _nops(device, 0, 1)
+        times = _times(lambda: device.submit(one), 50, 100)
+        nothing = _times(lambda: device.submit(empty), 50, 100)
+        alone = []
+        for _ in range(50):
+            rested = clock() + 0.002
+            while clock() < rested:
+                pass
+            alone.append(_timed(lambda: device.submit(one)))
+        one.free()
+        empty.free()
+        return {
+            "value": statistics.median(times) * 1000,
+            "nothing": statistics.median(nothing) * 1000,
+            "alone": statistics.median(alone) * 1000,
+        }
 
     def numpy(self, task: Any) -> dict[str, float]:
         """How many times NumPy's 512^3 product takes as long as tilework's; `task` is the model."""
@@ -171,7 +181,7 @@ class Side:
         `value` the worse of it and of a second shape in the same session.
         """
         self.prepare(task)  # compiles and warms what planning does not own
-        found = {}
+        found: dict[str, list[float]] = {}
         for again in range(3):
             self.load(task)
             for name, extra in (("first", 0), ("new_shape", 7 + again)):
@@ -179,7 +189,7 @@ class Side:
                 began = clock()
                 self._session.run(None, feeds)
                 cold = (clock() - began) * 1000
-                warm = [_timed(lambda f=feeds: self._session.run(None, f)) for _ in range(5)]
+                warm = [_timed(partial(self._session.run, None, feeds)) for _ in range(5)]
                 found.setdefault(name, []).append(cold - statistics.median(warm))
         middle = {name: statistics.median(times) for name, times in found.items()}
         return {"value": max(middle.values()), **middle}
@@ -211,10 +221,21 @@ def _timed(call: Callable[[], object]) -> float:
     return (clock() - began) * 1000
 
 
-def _times(call: Callable[[], object], count: int) -> list[float]:
-    """Milliseconds of `count` calls, warmed up."""
+def _times(call: Callable[[], object], count: int, size: int = 1) -> list[float]:
+    """Milliseconds of a call, warmed up, from `count` groups of `size`: the clock is coarse."""
     _warm(call)
-    return [_timed(call) for _ in range(count)]
+    return [_timed(lambda: [call() for _ in range(size)]) / size for _ in range(count)]
+
+
+def _nops(device: Any, count: int, tiles: int) -> Any:
+    """A program of `count` dispatches of an empty kernel, a barrier after each."""
+    from tilework.hal.kernels.probe import NOP
+
+    commands = device.command_buffer(f"{count} dispatches")
+    for _ in range(count):
+        commands.dispatch(NOP, (tiles, 1, 1), None, ())
+        commands.barrier()
+    return commands.finish()
 
 
 def _warm(call: Callable[[], object]) -> tuple[float, int]:

@@ -39,7 +39,7 @@ PACKED = [256, 512, 1024]
 def product(build: str, m: int, k: int, n: int, **extra: Any) -> dict[str, Any]:
     """f32_gemm of dense matrices, B packed."""
     cut = gemm_tiles(m, n, k, 1, 1)
-    values = dict.fromkeys(GemmParams._fields, 0) | {"m": m, "n": n, "k": k}
+    values: dict[str, Any] = dict.fromkeys(GemmParams._fields, 0) | {"m": m, "n": n, "k": k}
     values |= {"lda": k, "ldc": n, "ldr": n, "batch_inner": 1, "alpha": 1.0}
     values |= {"tile_m": cut.tile_m, "tile_n": cut.tile_n, "activation": Activation.NONE}
     return {
