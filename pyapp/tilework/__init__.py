@@ -21,7 +21,7 @@ from tilework.core.errors import (
     InvalidProtobuf,
     KernelFailure,
     NoSuchFile,
-    NotImplemented,  # noqa: A004 - onnxruntime's name
+    NotImplemented,
     OutOfMemory,
     OutOfRange,
     RuntimeException,

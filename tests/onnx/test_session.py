@@ -64,7 +64,7 @@ def session() -> Any:
         np.testing.assert_allclose(made.run(None, {"x": X})[0], expected(X))
 
 
-# -- where a model comes from ----------------------------------------------------------------------
+# -- where a model comes from ------------------------------------------------------------
 
 
 def test_path_bytes_and_proto(tmp_path: Path) -> None:
@@ -133,11 +133,11 @@ def test_a_truncated_model_is_refused() -> None:
 def test_an_unknown_operator_is_named() -> None:
     made = model([helper.make_node("Unheard", ["x"], ["y"], "the node")],
                  [info("x", FLOAT, [1])], [info("y", FLOAT, [1])])  # fmt: skip
-    with pytest.raises(tilework.NotImplemented, match="Unheard.*the node"):
+    with pytest.raises(tilework.NotImplemented, match=r"Unheard.*the node"):
         InferenceSession(made)
 
 
-# -- what it says of itself ------------------------------------------------------------------------
+# -- what it says of itself ------------------------------------------------------------
 
 
 def shapes_model() -> Any:
@@ -195,7 +195,7 @@ def test_explains_its_plan(session: InferenceSession) -> None:
     assert "matmul + relu" in text
 
 
-# -- what is fed -----------------------------------------------------------------------------------
+# -- what is fed ------------------------------------------------------------
 
 
 def test_arrays_of_any_layout_and_lists(session: InferenceSession) -> None:
@@ -244,7 +244,7 @@ def test_wrong_feeds(session: InferenceSession, feeds: Any, words: str) -> None:
 
 
 def test_wrong_output_names(session: InferenceSession) -> None:
-    with pytest.raises(tilework.InvalidArgument, match="'z'.*'y'"):
+    with pytest.raises(tilework.InvalidArgument, match=r"'z'.*'y'"):
         session.run(["z"], {"x": X})
     with pytest.raises(tilework.InvalidArgument, match="list"):
         session.run("y", {"x": X})
@@ -271,7 +271,7 @@ def test_an_index_outside_fails_the_run_and_nothing_else() -> None:
         [numpy_helper.from_array(np.ones((9000, 2), np.float32), "table")],
     )
     with InferenceSession(made) as session:
-        with pytest.raises(tilework.KernelFailure, match="look-up.*index outside") as caught:
+        with pytest.raises(tilework.KernelFailure, match=r"look-up.*index outside") as caught:
             session.run(None, {"i": np.array([1, 9000])})
         assert caught.value.kernel == "gather"
         assert session.run(None, {"i": np.array([1, -1])})[0].shape == (2, 2)
@@ -306,7 +306,7 @@ def test_shapes_that_hang_on_what_is_fed() -> None:
             session.run(None, {"x": x, "shape": np.array([4])})
 
 
-# -- external data ---------------------------------------------------------------------------------
+# -- external data ------------------------------------------------------------
 
 
 def external(folder: Path) -> Path:
@@ -383,7 +383,7 @@ def test_external_data_does_not_leave_the_folder(tmp_path: Path) -> None:
         InferenceSession(content, external_data={"../.onnx.dataaa": b""})
 
 
-# -- memory ----------------------------------------------------------------------------------------
+# -- memory ------------------------------------------------------------
 
 
 def test_two_hundred_sessions_leave_memory_flat(tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ def test_out_of_memory_is_typed_and_survived(session: InferenceSession) -> None:
     assert device.statistics.in_use == before
 
 
-# -- the package -----------------------------------------------------------------------------------
+# -- the package ------------------------------------------------------------
 
 
 def test_the_device_says_what_it_is() -> None:

@@ -77,7 +77,7 @@ def test_small_bert_is_fused_whole(model: Path) -> None:
     assert len(plan.draft.segments()) == 1  # one submission
 
 
-# -- as SDPA exports write it ------------------------------------------------------------------------
+# -- as SDPA exports write it ------------------------------------------------------------
 
 
 def sdpa_model(hidden: int = 24, heads: int = 3) -> Any:
@@ -153,7 +153,7 @@ def test_sdpa_spelling() -> None:
     assert "strided_copy" not in made_of
 
 
-# -- MiniLM ------------------------------------------------------------------------------------------
+# -- MiniLM ------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

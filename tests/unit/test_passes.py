@@ -45,7 +45,7 @@ def ops(graph: Graph) -> list[str]:
     return [node.op for node in graph.nodes]
 
 
-# -- GELU --------------------------------------------------------------------------------------------
+# -- GELU ------------------------------------------------------------
 
 
 def erf_gelu(m: Maker, x: str, order: int, divide: bool, swap: bool) -> str:
@@ -115,7 +115,7 @@ def test_what_is_not_gelu_stays(change: str) -> None:
     assert "erf" in ops(graph)
 
 
-# -- layer norm --------------------------------------------------------------------------------------
+# -- layer norm ------------------------------------------------------------
 
 
 def layer_norm(
@@ -154,7 +154,7 @@ def test_normalising_another_axis_is_no_layer_norm() -> None:
     assert "layer_normalization" not in ops(graph)
 
 
-# -- products ----------------------------------------------------------------------------------------
+# -- products ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu"])
@@ -218,7 +218,7 @@ def test_gemm(c: tuple[int, ...] | None, attrs: dict[str, Any]) -> None:
     assert "gemm" not in ops(graph)
 
 
-# -- attention ---------------------------------------------------------------------------------------
+# -- attention ------------------------------------------------------------
 
 Spelling = Callable[[Maker, str, str, str], str]
 BATCH, HEADS, ROWS, SIZE = 2, 3, 5, 4
@@ -342,7 +342,7 @@ def test_a_scale_after_the_mask_is_no_attention() -> None:
     assert fired["attention"] == 0
 
 
-# -- canonical form ------------------------------------------------------------------------------------
+# -- canonical form ------------------------------------------------------------
 
 
 def test_what_does_nothing_goes_away() -> None:

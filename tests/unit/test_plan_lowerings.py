@@ -43,7 +43,7 @@ def numbers(dtype: DType, *shape: int, seed: int = 0) -> Any:
     return random.integers(low, 9, shape).astype(dtype.numpy)
 
 
-# -- elementwise -------------------------------------------------------------------------------------
+# -- elementwise ------------------------------------------------------------
 
 ATTRS: dict[str, dict[str, Any]] = {
     "leaky_relu": {"alpha": 0.1},
@@ -160,7 +160,7 @@ def test_an_operand_that_is_read_again_is_not_overwritten() -> None:
     check(m.graph(total, again, x), {"x": f32(8, 8)})
 
 
-# -- moves ---------------------------------------------------------------------------------------------
+# -- moves ------------------------------------------------------------
 
 Moves = Callable[[Maker, str], str]
 MOVES: dict[str, Moves] = {
@@ -223,7 +223,7 @@ def test_gather(axis: int, dtype: DType) -> None:
     assert on_device(check(m.graph(y, constant), feeds))
 
 
-# -- reductions ----------------------------------------------------------------------------------------
+# -- reductions ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("op", reduce.OPS)
@@ -264,7 +264,7 @@ def test_layer_norm(axis: int, bias: bool) -> None:
     assert on_device(check(m.graph(y), {"x": f32(3, 5, 6)}))
 
 
-# -- products ------------------------------------------------------------------------------------------
+# -- products ------------------------------------------------------------
 
 PRODUCTS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
     ((4, 6), (6, 5)), ((1, 1), (1, 1)), ((130, 70), (70, 33)), ((3, 4, 6), (6, 5)), ((6,), (6, 5)),
@@ -343,7 +343,7 @@ def test_attention(mask: tuple[int, ...] | None, layout: str) -> None:
     assert kernels(draft) == ["f32_attention"]
 
 
-# -- whole plans -----------------------------------------------------------------------------------------
+# -- whole plans ------------------------------------------------------------
 
 
 def test_every_lowering_is_in_the_table_of_references() -> None:

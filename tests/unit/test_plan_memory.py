@@ -127,10 +127,13 @@ def test_dense_ignores_axes_of_extent_one() -> None:
     assert reshape_strides((2, 4), (8, 1), (8,)) is None
 
 
-# -- the arena -------------------------------------------------------------------------------------
+# -- the arena ------------------------------------------------------------
 
 
-@given(st.lists(st.tuples(st.integers(1, 4000), st.integers(0, 20), st.integers(0, 8)), max_size=30))
+LIVES = st.tuples(st.integers(1, 4000), st.integers(0, 20), st.integers(0, 8))
+
+
+@given(st.lists(LIVES, max_size=30))
 def test_storages_that_live_together_do_not_overlap(rows: list[tuple[int, int, int]]) -> None:
     storages = [
         Storage(Kind.TRANSIENT, nbytes, str(number), first=first, last=first + length)
@@ -151,7 +154,7 @@ def test_a_chain_needs_two_buffers() -> None:
     assert place(chain) == 2048
 
 
-# -- levels ----------------------------------------------------------------------------------------
+# -- levels ------------------------------------------------------------
 
 
 @dataclass

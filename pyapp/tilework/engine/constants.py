@@ -22,7 +22,7 @@ from tilework.plan.tensor import Kind, Storage, Tensor
 
 def contiguous(array: Array) -> memoryview:
     """The bytes of an array in row-major order, without a copy where they lie so already."""
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def view_of(data: bytearray | memoryview | Array, tensor: Tensor, start: int) -> Array:

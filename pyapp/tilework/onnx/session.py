@@ -74,7 +74,7 @@ class InferenceSession:
             self._end()
             raise
 
-    # -- running ---------------------------------------------------------------------------------
+    # -- running ------------------------------------------------------------
 
     def run(
         self,
@@ -120,7 +120,7 @@ class InferenceSession:
             self._sessions[fed] = session
         return session
 
-    # -- describing ------------------------------------------------------------------------------
+    # -- describing ------------------------------------------------------------
 
     def get_inputs(self) -> list[NodeArg]:
         """The inputs that have to be fed."""
@@ -177,7 +177,7 @@ class InferenceSession:
         plan = session.plan(checked)
         return f"{plan}\n\nat load:\n{session.fired}\n\nfor these shapes:\n{plan.draft.fired}"
 
-    # -- ending ----------------------------------------------------------------------------------
+    # -- ending ------------------------------------------------------------
 
     def close(self) -> None:
         """Gives all device memory back; the session cannot run any more."""

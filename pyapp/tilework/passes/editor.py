@@ -33,7 +33,7 @@ class Editor:
         for place, node in enumerate(graph.nodes):
             self._enter(node, place)
 
-    # -- reading ---------------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Node]:
         """Nodes in order; those replaced while iterating are skipped, new ones are not visited."""
@@ -90,7 +90,7 @@ class Editor:
         array = self.array(name)
         return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
 
-    # -- writing ---------------------------------------------------------------------------------
+    # -- writing ------------------------------------------------------------
 
     def replace(self, old: Node, new: Sequence[Node], rule: str) -> None:
         """Puts `new` where `old` was. They must give all outputs of `old` that are used."""
@@ -167,7 +167,7 @@ class Editor:
             self.graph.name, self.graph.inputs, self.graph.outputs, nodes, constants, values
         )
 
-    # -- the index -------------------------------------------------------------------------------
+    # -- the index ------------------------------------------------------------
 
     def drop_dead(self) -> None:
         """Removes every node that nothing uses."""

@@ -38,7 +38,7 @@ def fuse_gemm(editor: Editor) -> None:
         if node.op != "gemm" or not _is_float(editor, *node.inputs[:2]):
             continue
         a, b, c = [*node.inputs, ""][:3]
-        alpha, beta = float(node.attrs.get("alpha", 1.0)), float(node.attrs.get("beta", 1.0))  # type: ignore[arg-type]
+        alpha, beta = float(node.attrs.get("alpha", 1.0)), float(node.attrs.get("beta", 1.0))
         out = node.outputs[0]
         new: list[Node] = []
         if node.attrs.get("transpose_a", 0):
@@ -222,7 +222,8 @@ def _merge(editor: Editor, products: list[Node]) -> None:
     assert shape_of_first is not None  # _mergeable has seen to it
     rank = len(shape_of_first)
     editor.declare(out, first.outputs[0], (*shape_of_first[:-1], total))
-    product = Node("fused_matmul", tuple(joined), (out,), {}, " + ".join(p.origin for p in products))
+    origin = " + ".join(p.origin for p in products)
+    product = Node("fused_matmul", tuple(joined), (out,), {}, origin)
     outputs = tuple(p.outputs[0] for p in products)
     split = Node("split", (out,), outputs, {"axis": rank - 1, "sizes": sizes}, first.origin)
     for other in products[1:]:

@@ -42,7 +42,7 @@ class Builder:
         self._prefix = ""  # of the keys of what the node prepares; "" when it runs at every run
         self._made = 0
 
-    # -- the planner's side ------------------------------------------------------------------------
+    # -- the planner's side ------------------------------------------------------------
 
     def begin(self, node: Node, inputs: Sequence[Tensor | None]) -> None:
         """Opens `node`: what follows is for it, once a session if it depends on constants alone."""
@@ -55,7 +55,7 @@ class Builder:
             attrs = ",".join(f"{name}={value}" for name, value in sorted(node.attrs.items()))
             self._prefix = f"{node.op}[{attrs}]({operands})"
 
-    # -- tensors -------------------------------------------------------------------------------------
+    # -- tensors ------------------------------------------------------------
 
     def new(self, dtype: DType, shape: tuple[int, ...]) -> Tensor:
         """A dense tensor for a result of the node at hand."""
@@ -146,7 +146,7 @@ class Builder:
             and tensor.dense
         )
 
-    # -- steps ---------------------------------------------------------------------------------------
+    # -- steps ------------------------------------------------------------
 
     def emit(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tilework.core.shapes import row_major_strides
+from tilework.core.shapes import count, row_major_strides
 from tilework.ir.graph import Constant, Graph, Node
 from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Array, Info, infer_node
 from tilework.passes import pipeline
@@ -127,7 +127,7 @@ class _Lowerer:
         """A graph output as it is read back: dense, and in the arena or constant."""
         return self.builder.dense(self._tensor(name))
 
-    # -- names -------------------------------------------------------------------------------------
+    # -- names ------------------------------------------------------------
 
     def _bind(self, name: str, tensor: Tensor) -> None:
         self.tensors[name] = tensor
@@ -158,9 +158,10 @@ class _Lowerer:
         if self._session.get(name) is not constant:
             assert array is not None  # made by specialisation or a pass
             return self.builder.local(array, constant.dtype)
-        strides = row_major_strides(constant.shape)
-        tensor = Tensor(Storage(Kind.CONSTANT, 0, name, name), constant.dtype, constant.shape, strides)
-        tensor.storage.nbytes = max(tensor.nbytes, 1)
+        shape = constant.shape
+        nbytes = max(count(shape) * constant.dtype.size, 1)
+        storage = Storage(Kind.CONSTANT, nbytes, name, name)
+        tensor = Tensor(storage, constant.dtype, shape, row_major_strides(shape))
         if array is not None and array.size <= FOLD_LIMIT:
             self.builder.arrays[tensor.storage] = array
         return tensor

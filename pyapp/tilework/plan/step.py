@@ -1,4 +1,4 @@
-"""Dispatch and HostStep: what a lowering emits; the schedule orders them, the recorder writes them."""
+"""Dispatch and HostStep: what a lowering emits, the schedule orders and the recorder writes."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Tensor:
         )
         return self.offset * size, (reach + 1) * size
 
-    # -- views -------------------------------------------------------------------------------------
+    # -- views ------------------------------------------------------------
 
     def transposed(self, perm: tuple[int, ...]) -> Tensor:
         """Axes reordered."""

@@ -68,7 +68,7 @@ def _output(b: Builder, node: Node, shape: tuple[int, ...]) -> Tensor:
     """Heads side by side within a row when that is how the result is read on."""
     readers = b.readers(node.outputs[0])
     if readers and all(
-        reader.op == "transpose" and tuple(reader.attrs.get("perm", ())) == (0, 2, 1, 3)  # type: ignore[arg-type]
+        reader.op == "transpose" and tuple(reader.attrs.get("perm", ())) == (0, 2, 1, 3)
         for reader in readers
     ):
         batch, heads, rows, values = shape

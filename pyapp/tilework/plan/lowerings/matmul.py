@@ -144,7 +144,8 @@ def _pack(b: Builder, matrix: Tensor, packed: Tensor, each: int) -> None:
             packed_stride=each,
             tile_panels=panels,
         )
-        counts = (-(-(-(-columns // tiles.PANEL)) // panels), 1, matrices)
+        strips = -(-columns // tiles.PANEL)
+        counts = (-(-strips // panels), 1, matrices)
         b.emit(F32_GEMM_PACK_B, counts, params, (source, target))
 
 
