@@ -139,11 +139,11 @@ uint32_t f32_attention(const tw_dispatch *d, const tw_tile *t) {
        !within(mask, mask0 + last_row * p->mask_row + last_key * p->mask_column)))
     return TW_BINDING_TOO_SHORT;
 
-  // As many keys a block as scratch holds beside what the rows keep.
-  uint64_t kept = (uint64_t)p->tile_rows * (wide + 2) * sizeof(float);
-  uint64_t each = ((uint64_t)size + wide + GROUP) * sizeof(float);
-  if (t->scratch_length < kept + TW_PANEL * each) return TW_SCRATCH_TOO_SMALL;
-  uint64_t room = (t->scratch_length - kept) / each / TW_PANEL * TW_PANEL;
+  // As many keys a block as scratch holds beside what the rows keep; all in floats.
+  uint64_t kept = (uint64_t)rows * ((uint64_t)wide + 2);
+  uint64_t each = (uint64_t)size + wide + GROUP, held = t->scratch_length / sizeof(float);
+  if (held < kept + TW_PANEL * each) return TW_SCRATCH_TOO_SMALL;
+  uint64_t room = (held - kept) / each / TW_PANEL * TW_PANEL;
   uint64_t whole = (uint64_t)panels_of(keys) * TW_PANEL;
   uint32_t block = (uint32_t)(whole < room ? whole : room);
 

@@ -84,9 +84,12 @@ static void copy_rows(float *to, uint32_t ld_to, const float *from, uint32_t ld_
 }
 
 // Whether `rows` of `columns` elements from element `first` on, `stride` apart, lie in a binding.
+// The pointers are made from the very numbers that are checked here, so that even absurd strides,
+// whose sum wraps, lead to no other place.
 static int within(const tw_binding *b, uint64_t first, uint32_t rows, uint64_t stride,
-                  uint32_t columns) {
-  return (first + (rows - 1) * stride + columns) * sizeof(float) <= b->length;
+                  uint64_t columns) {
+  return first + columns <= b->length / sizeof(float) &&
+         (rows - 1) * stride <= b->length / sizeof(float) - first - columns;
 }
 
 uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
@@ -98,7 +101,7 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
   if (row >= p->m || column >= p->n) return TW_OK;
   uint32_t rows = minimum(p->m - (uint32_t)row, p->tile_m);
   uint32_t columns = minimum(p->n - (uint32_t)column, p->tile_n);
-  uint32_t panels = (columns + TW_PANEL - 1) / TW_PANEL;
+  uint32_t panels = columns / TW_PANEL + (columns % TW_PANEL != 0);
 
   const tw_binding *bindings = d->bindings;
   const tw_binding *bias = &bindings[F32_GEMM_BIAS], *residual = &bindings[F32_GEMM_RESIDUAL];
@@ -109,7 +112,7 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
   uint64_t r0 = outer * p->r_outer + inner * p->r_inner + row * p->ldr + column;
   if (!within(&bindings[F32_GEMM_A], a0, rows, p->lda, p->k) ||
       !within(&bindings[F32_GEMM_PACKED_B], b0, panels, (uint64_t)p->k * TW_PANEL,
-              p->k * TW_PANEL) ||
+              (uint64_t)p->k * TW_PANEL) ||
       !within(&bindings[F32_GEMM_C], c0, rows, p->ldc, columns) ||
       (bias->length && !within(bias, column, 1, 0, columns)) ||
       (residual->length && !within(residual, r0, rows, p->ldr, columns)))

@@ -250,6 +250,23 @@ def test_refused_parameters(build: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"query_length": 1 << 31, "tile_rows": 1 << 31, "q_row": 0, "out_row": 0, "mask_row": 0},
+        {"key_length": 1 << 31},
+        {"q_row": 1 << 31},
+        {"value_size": (1 << 32) - 1},
+    ],
+    ids=str,
+)
+def test_sizes_that_overflow(build: str, changes: dict[str, int]) -> None:
+    """Refused by a check, not by a trap."""
+    refused = (_abi.Status.BINDING_TOO_SHORT, _abi.Status.SCRATCH_TOO_SMALL)
+    assert status(build, GOOD._replace(**changes)) in refused
+
+
+@pytest.mark.parametrize("build", BUILDS)
 def test_scratch_too_small(build: str) -> None:
     need = scratch_bytes(2, 4, 5, 8)
     assert status(build, GOOD, scratch=need - 4) == _abi.Status.SCRATCH_TOO_SMALL

@@ -252,7 +252,11 @@ def test_refused_parameters(build: str, changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("build", BUILDS)
-@pytest.mark.parametrize("changes", [{"lda": 1 << 31}, {"k": 1 << 31}, {"ldc": 1 << 31}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{"lda": 1 << 31}, {"k": 1 << 31}, {"k": 1 << 29, "lda": 0}, {"ldc": 1 << 31}, {"n": 1 << 31}],
+    ids=str,
+)
 def test_sizes_that_overflow(build: str, changes: dict[str, Any]) -> None:
     assert status(build, **changes) == _abi.Status.BINDING_TOO_SHORT
 
