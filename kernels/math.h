@@ -73,8 +73,8 @@ TW_INLINE v128_t tw_exp_nonpositive(v128_t x) {
   return wasm_v128_andnot(tw_exp_moderate(x), wasm_f32x4_lt(x, tw_splat(-87.0f)));
 }
 
-// e^x for x <= 0, for weights that are summed: two thirds of tw_exp_nonpositive's time. The error is
-// at most 1e-7 (2 + |x|) of the result, so 1.5e-7 of the largest weight; 0 below -87.
+// e^x for x <= 0, for weights that are summed: two thirds of tw_exp_nonpositive's time. The error
+// is at most 1e-7 (2 + |x|) of the result, so 1.5e-7 of the largest weight; 0 below -87.
 TW_INLINE v128_t tw_exp_weight(v128_t x) {
   v128_t log2e = tw_splat(1.44269504f), rounder = tw_splat(TW_ROUNDER);
   v128_t t = tw_madd(x, log2e, rounder);
@@ -146,8 +146,8 @@ TW_INLINE v128_t tw_sigmoid(v128_t x) {
 // cancels, the error is absolute, at most 1.5e-7 |x|.
 //
 // The coefficients are loaded: V8 makes a constant of four lanes in the loop, by several
-// instructions, and does so again for every vector. 3.5 ns a vector, 4.5 with constants, 6.5 through
-// tw_erf (Chromium 156, Zen 5, 2026-11).
+// instructions, and does so again for every vector. 3.5 ns a vector, 4.5 with constants, 6.5
+// through tw_erf (Chromium 156, Zen 5, 2026-11).
 TW_INLINE v128_t tw_gelu(v128_t x) {
   static const float table[] = {
       2.1062792256998364e-06f, -3.180326530127786e-05f, 0.0001553890178911388f,

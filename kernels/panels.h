@@ -1,4 +1,5 @@
-// B's side of every f32 product: one panel of 8 columns, packed[p][j] = b[p * stride_k + j * stride_n].
+// B's side of every f32 product: one panel of 8 columns,
+//   packed[p][j] = b[p * stride_k + j * stride_n]
 #ifndef TW_PANELS_H
 #define TW_PANELS_H
 #include <stddef.h>

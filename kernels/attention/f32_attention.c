@@ -17,7 +17,7 @@
 #include "math.h"
 #include "panels.h"
 
-#define GROUP 16  // query rows that share a pass over the keys' panels: these come from L2 once for all
+#define GROUP 16  // query rows that share a pass over the keys' panels, which may come from L2
 
 static const float zeros[TW_PANEL] = {0};
 
@@ -57,7 +57,8 @@ static float scale_and_mask(float *s, uint32_t keys, float scale, const float *m
   uint32_t j = 0;
   for (; j + 4 <= keys; j += 4) {
     v128_t x = wasm_v128_load(s + j);
-    x = mask ? tw_madd(x, factor, mask_at(mask + j * stride, stride, 4)) : wasm_f32x4_mul(x, factor);
+    x = wasm_f32x4_mul(x, factor);
+    if (mask) x = wasm_f32x4_add(x, mask_at(mask + j * stride, stride, 4));
     wasm_v128_store(s + j, x);
     high = wasm_f32x4_pmax(high, x);
   }

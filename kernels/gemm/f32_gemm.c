@@ -133,7 +133,8 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
     for (uint32_t j = 0; j < columns; j += TW_PANEL) {
       uint32_t width = minimum(columns - j, TW_PANEL);
       // The last panel may be narrower than a panel: everything of C's width goes through these.
-      float narrow_c[TW_ROWS * TW_PANEL], narrow_bias[TW_PANEL], narrow_residual[TW_ROWS * TW_PANEL];
+      float narrow_c[TW_ROWS * TW_PANEL], narrow_residual[TW_ROWS * TW_PANEL];
+      float narrow_bias[TW_PANEL];
       const float *panel_bias = biases ? biases + j : zeros;
       if (width < TW_PANEL && biases) {
         for (uint32_t i = 0; i < TW_PANEL; i++) narrow_bias[i] = i < width ? panel_bias[i] : 0;

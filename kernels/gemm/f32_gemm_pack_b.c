@@ -9,7 +9,8 @@
 #define SIDE 4  // panels packed side by side: their rows are two whole cache lines of B
 
 // SIDE panels whose rows are contiguous in B. One panel alone would take half a line and, with rows
-// a power of two apart, find the other half evicted: 11 GB/s against 44 (1024 x 1024, Chromium 156, Zen 5, 2026-11).
+// a power of two apart, find the other half evicted: 11 GB/s against 44 (1024 x 1024, Chromium 156,
+// Zen 5, 2026-11).
 static void pack_side(float *to, const float *from, uint32_t k, uint32_t stride_k) {
   size_t panel = (size_t)k * TW_PANEL;
   for (uint32_t p = 0; p < k; p++, from += stride_k, to += TW_PANEL)
