@@ -147,6 +147,36 @@ def test_layer_norm(square: str, inverse: str, axes: tuple[int, ...]) -> None:
     assert fired["layer norm"] == 1
 
 
+def summed_norm(read_again: bool, before: bool = False) -> Graph:
+    m = Maker()
+    a, b = m.op("exp", m.input("a", ["n", 8])), m.op("exp", m.input("b", ["n", 8]))
+    total = m.op("add", a, b)
+    extra = [m.op("neg", total)] if before else []
+    vectors = [m.constant(f32(8, seed=seed)) for seed in range(2)]
+    y = m.op("layer_normalization", total, *vectors, axis=-1, epsilon=1e-5)
+    extra += [m.op("neg", total)] if read_again else []
+    return m.graph(y, *extra)
+
+
+@pytest.mark.parametrize("read_again", [False, True])
+def test_the_sum_before_a_norm_joins_it(read_again: bool) -> None:
+    feeds = {"a": f32(5, 8), "b": f32(5, 8, seed=1)}
+    graph, fired = rewritten(summed_norm(read_again), feeds)
+    assert fired["residual + layer norm"] == 1
+    assert ops(graph) == ["exp", "exp", "residual_layer_normalization", *["neg"] * read_again]
+
+
+def test_a_sum_that_is_read_before_the_norm_stays() -> None:
+    feeds = {"a": f32(5, 8), "b": f32(5, 8, seed=1)}
+    _, fired = rewritten(summed_norm(True, before=True), feeds)
+    assert fired["residual + layer norm"] == 0
+
+
+def test_a_broadcast_sum_stays() -> None:
+    _, fired = rewritten(summed_norm(False), {"a": f32(5, 8), "b": f32(1, 8)})
+    assert fired["residual + layer norm"] == 0
+
+
 def test_normalising_another_axis_is_no_layer_norm() -> None:
     m = Maker()
     y = layer_norm(m, m.input("x", ["b", "s", 8]), "pow", "div", axes=(1,))
@@ -252,6 +282,12 @@ def scaled_before(m: Maker, q: str, k: str, v: str) -> str:
     return attend(m, scores, heads(m, v, (0, 2, 1, 3)))
 
 
+def scaled_in_the_projection(m: Maker, q: str, k: str, v: str) -> str:
+    q = m.op("mul", q, m.constant(SIZE**-0.5))
+    scores = m.op("matmul", heads(m, q, (0, 2, 1, 3)), heads(m, k, (0, 2, 3, 1)))
+    return attend(m, scores, heads(m, v, (0, 2, 1, 3)))
+
+
 def scaled_on_both(m: Maker, q: str, k: str, v: str) -> str:
     root = m.constant(SIZE**-0.25)
     query = m.op("mul", heads(m, q, (0, 2, 1, 3)), root)
@@ -281,7 +317,9 @@ def three_axes(m: Maker, q: str, k: str, v: str) -> str:
     return str(m.op("reshape", turned, shape=(BATCH, ROWS, HEADS * SIZE), allow_zero=0))
 
 
-SPELLINGS: list[Spelling] = [scaled_after, scaled_before, scaled_on_both, where_masked, three_axes]
+SPELLINGS: list[Spelling] = [
+    scaled_after, scaled_before, scaled_in_the_projection, scaled_on_both, where_masked, three_axes,
+]  # fmt: skip
 
 
 def projected(spelling: Spelling, bias: bool = True) -> Graph:

@@ -264,6 +264,20 @@ def test_layer_norm(axis: int, bias: bool) -> None:
     assert on_device(check(m.graph(y), {"x": f32(3, 5, 6)}))
 
 
+@pytest.mark.parametrize("read_again", [False, True])
+def test_residual_layer_norm(read_again: bool) -> None:
+    m = Maker()
+    a, b = m.input("a", ["n", 300]), m.input("b", ["n", 300])
+    vectors = [m.constant(f32(300, seed=seed)) for seed in range(2)]
+    y, total = m.op(
+        "residual_layer_normalization", m.op("exp", a), b, *vectors, outputs=2, axis=1, epsilon=1e-6
+    )
+    outputs = [y, m.op("neg", total)] if read_again else [y]
+    draft = check(m.graph(*outputs), {"a": f32(80, 300), "b": f32(80, 300, seed=1)})
+    assert "f32_layer_norm" in kernels(draft)
+    assert on_device(draft)
+
+
 # -- products ------------------------------------------------------------
 
 PRODUCTS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [

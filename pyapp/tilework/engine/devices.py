@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import atexit
 import threading
+import weakref
 
 from tilework.core.errors import InvalidArgument
 from tilework.hal import Buffer, Device, open_device
 
-__all__ = ["Buffer", "Device", "close_devices", "get_device", "open_devices"]
+__all__ = ["Buffer", "Device", "close_devices", "get_device", "open_devices", "turn_of"]
 
 _devices: dict[int, Device] = {}
 _lock = threading.Lock()
+_turns: weakref.WeakKeyDictionary[Device, threading.RLock] = weakref.WeakKeyDictionary()
 
 
 def get_device(threads: int | None = None) -> Device:
@@ -44,6 +46,15 @@ def open_devices() -> list[Device]:
     """Those that are open, without repetition."""
     with _lock:
         return list({id(device): device for device in _devices.values()}.values())
+
+
+def turn_of(device: Device) -> threading.RLock:
+    """What a thread of Python holds while it works on a device: one submission at a time.
+
+    It can be taken again by its holder, as the end of a session may come in the middle of anything.
+    """
+    with _lock:
+        return _turns.setdefault(device, threading.RLock())
 
 
 def close_devices() -> None:

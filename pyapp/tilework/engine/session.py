@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from tilework.core.errors import Fail
 from tilework.engine.constants import ConstantStore
+from tilework.engine.devices import turn_of
 from tilework.engine.plan import Plan
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Graph
@@ -31,20 +32,24 @@ Key: TypeAlias = tuple[tuple[int, ...] | bytes, ...]
 class _Held:
     """What a session holds on the device; outlives the session's object until it is freed."""
 
-    def __init__(self, store: ConstantStore, owned: Buffer | None) -> None:
+    def __init__(
+        self, store: ConstantStore, owned: Buffer | None, turn: threading.RLock
+    ) -> None:
+        self.turn = turn
         self.store = store
         self.owned = owned
         self.arena: Buffer | None = None
         self.plans: dict[Key, Plan] = {}
 
     def free(self) -> None:
-        for plan in self.plans.values():
-            plan.free()
-        self.plans.clear()
-        for buffer in (self.arena, self.owned):
-            if buffer is not None:
-                buffer.free()
-        self.arena = self.owned = None
+        with self.turn:
+            for plan in self.plans.values():
+                plan.free()
+            self.plans.clear()
+            for buffer in (self.arena, self.owned):
+                if buffer is not None:
+                    buffer.free()
+            self.arena = self.owned = None
 
 
 class GraphSession:
@@ -58,13 +63,13 @@ class GraphSession:
         self._names = tuple(value.name for value in self.graph.inputs)
         self._by_value = value_inputs(self.graph)
         store = ConstantStore(device, self.graph.constants, external)
-        self._held = _Held(store, external if owned else None)
-        self._lock = threading.Lock()
+        self._turn = turn_of(device)
+        self._held = _Held(store, external if owned else None, self._turn)
         self._end = weakref.finalize(self, self._held.free)
 
     def plan(self, feeds: Mapping[str, Array]) -> Plan:
         """The plan for arrays of these shapes; made now when there is none yet."""
-        with self._lock:
+        with self._turn:
             return self._plan(feeds)
 
     def _plan(self, feeds: Mapping[str, Array]) -> Plan:
@@ -100,9 +105,9 @@ class GraphSession:
     def run(self, feeds: dict[str, Array], names: Sequence[str]) -> list[Array]:
         """The outputs `names` for `feeds`: every input, contiguous, of its dtype.
 
-        One run at a time; other threads wait. Errors leave the session usable.
+        One run at a time on a device; other threads wait. Errors leave the session usable.
         """
-        with self._lock:
+        with self._turn:
             plan = self._plan(feeds)
             return plan.run(feeds, names, self._held.arena)
 
@@ -112,7 +117,7 @@ class GraphSession:
 
     def close(self) -> None:
         """Gives all device memory back. A second call does nothing."""
-        with self._lock:
+        with self._turn:
             self._end()
 
     def __enter__(self) -> GraphSession:

@@ -176,3 +176,28 @@ def drop_expands(editor: Editor) -> None:
                 new = Node(node.op, tuple(inputs), node.outputs, node.attrs, node.origin)
                 editor.replace(node, [new], "expand left to broadcasting")
                 break
+
+
+def sink_scalars(editor: Editor) -> None:
+    """view(x · c) → view(x) · c for a number c: attention then finds its scale in one place."""
+    for node in editor:
+        if node.op not in ("reshape", "transpose", "squeeze", "unsqueeze", "flatten"):
+            continue
+        scale = editor.producer(node.inputs[0])
+        if scale is None or scale.op not in ("mul", "div") or not editor.used_once(node.inputs[0]):
+            continue
+        x, number = scale.inputs
+        if editor.scalar(number) is None and scale.op == "mul":
+            x, number = number, x
+        shape = editor.concrete(node.outputs[0])
+        if editor.scalar(number) is None or shape is None:
+            continue
+        if editor.concrete(x) != editor.concrete(scale.outputs[0]):
+            continue
+        if len(editor.constants[number].shape) > len(shape):
+            continue
+        out = node.outputs[0]
+        inner = editor.declare(f"{out}@unscaled", x, shape)
+        view = Node(node.op, (x, *node.inputs[1:]), (inner,), node.attrs, node.origin)
+        new = Node(scale.op, (inner, number), (out,), scale.attrs, scale.origin)
+        editor.replace(node, [view, new], "scalar moved past a view")

@@ -55,6 +55,10 @@ class Editor:
         """Whether exactly one input position reads `name`, and the graph does not return it."""
         return name not in self.outputs and len(self._users.get(name, ())) == 1
 
+    def reads(self, name: str) -> bool:
+        """Whether any node reads `name`, or the graph returns it."""
+        return name in self.outputs or bool(self._users.get(name))
+
     def shape(self, name: str) -> tuple[Extent, ...] | None:
         """The shape as far as known; None when not even the rank is."""
         constant = self.constants.get(name)

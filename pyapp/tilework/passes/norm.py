@@ -1,9 +1,10 @@
-"""Layer normalisation written as nine small operations → layer_normalization."""
+"""Layer normalisation: nine small operations → layer_normalization, and the sum before it."""
 
 from __future__ import annotations
 
 from typing import Any as AnyValue
 
+from tilework.core.dtypes import FLOAT32
 from tilework.ir.graph import Node
 from tilework.passes.editor import Editor
 from tilework.passes.pattern import Any, Op, Pattern, Scalar, match
@@ -82,3 +83,42 @@ def _vectors(editor: Editor, values: AnyValue) -> bool:
     # would not have been accepted by the model otherwise.
     last = shape[-1] if shape else None
     return last == gamma.shape[0] if isinstance(last, int) else gamma.shape[0] > 1
+
+
+def fuse_residual_norm(editor: Editor) -> None:
+    """layer_normalization(a + b) of equal shapes → residual_layer_normalization.
+
+    Where others read the sum too, the kernel writes it as well.
+    """
+    for node in editor:
+        if node.op != "layer_normalization" or any(editor.reads(name) for name in node.outputs[1:]):
+            continue
+        total = node.inputs[0]
+        add = editor.producer(total)
+        shape = editor.concrete(total)
+        if add is None or add.op != "add" or shape is None or editor.dtype(total) is not FLOAT32:
+            continue
+        if any(editor.concrete(name) != shape for name in add.inputs):
+            continue
+        outputs = node.outputs[:1]
+        if not editor.used_once(total):
+            if not _first_reader(editor, total, node):
+                continue
+            outputs = (*outputs, total)
+        new = Node(
+            "residual_layer_normalization",
+            (*add.inputs, *node.inputs[1:]),
+            outputs,
+            node.attrs,
+            node.origin,
+        )
+        # In this order: the operands of the sum are never without a reader.
+        editor.replace(node, [new], "residual + layer norm")
+        if len(outputs) > 1:
+            editor.replace(add, [], "")
+
+
+def _first_reader(editor: Editor, name: str, node: Node) -> bool:
+    """Whether `node` comes before all others that read `name`, so that it can compute it."""
+    readers = {id(user) for user in editor.users(name)}
+    return next((one is node for one in editor if id(one) in readers), False)

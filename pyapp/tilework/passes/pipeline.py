@@ -18,6 +18,7 @@ from tilework.passes.clean import (
     fold_constants,
     merge_equal,
     simplify,
+    sink_scalars,
 )
 from tilework.passes.editor import Editor
 from tilework.passes.linear import (
@@ -28,7 +29,7 @@ from tilework.passes.linear import (
     fuse_residual,
     merge_projections,
 )
-from tilework.passes.norm import fuse_layer_norm
+from tilework.passes.norm import fuse_layer_norm, fuse_residual_norm
 
 Pass = Callable[[Editor], None]
 
@@ -50,6 +51,7 @@ SHAPED: tuple[Pass, ...] = (
     drop_dead,
     simplify,
     drop_expands,
+    sink_scalars,
     fuse_gelu,
     fuse_layer_norm,
     fuse_attention,
@@ -58,6 +60,7 @@ SHAPED: tuple[Pass, ...] = (
     fuse_bias,
     fuse_activation,
     fuse_residual,
+    fuse_residual_norm,
     merge_projections,
     simplify,
     merge_equal,

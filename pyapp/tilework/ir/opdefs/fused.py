@@ -6,19 +6,23 @@ fused_matmul (a, b [, bias [, residual]]): attrs alpha, activation ("none" | "re
 attention (q, k, v [, mask]): attr scale; softmax(scale q @ kᵀ + mask) @ v. q is (batch, heads,
     rows, features), k and v have the keys' count as rows, mask broadcasts to
     (batch, heads, rows, keys).
+residual_layer_normalization (x, residual, scale [, bias]) -> y [, sum]: attrs axis, epsilon;
+    layer_normalization of sum = x + residual, two tensors of one shape.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tilework.core.shapes import broadcast_two
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.elementwise import FLOATS, check_kind, gelu, one, quiet, same_dtype, sigmoid
+from tilework.ir.opdefs.layout import normalise_axis
 from tilework.ir.opdefs.nn import matmul_shape
-from tilework.ir.opdefs.registry import Array, Attrs, Info, define, fail
+from tilework.ir.opdefs.registry import OPS, Array, Attrs, Info, define, fail
 
 ACTIVATIONS: dict[str, Callable[[Array], object]] = {
     "none": lambda x: x,
@@ -92,3 +96,34 @@ def _attention(
 
 
 define("attention", (3, 4), _infer_attention, quiet(_attention))
+
+
+def _infer_residual_norm(node: Node, infos: Sequence[Info]) -> list[Info]:
+    check_kind(node, infos, FLOATS)
+    shape = infos[0].shape
+    axis: Any = node.attrs["axis"]
+    if infos[1].shape != shape:
+        raise fail(node, infos, f"residual must be {list(shape)}")
+    for info in infos[2:]:
+        if info is not None and broadcast_two(shape[axis:], info.shape) != shape[axis:]:
+            raise fail(node, infos, f"scale and bias must broadcast to {list(shape[axis:])}")
+    dtype = same_dtype(node, infos)
+    return [Info(dtype, shape), Info(dtype, shape)][: len(node.outputs)]
+
+
+def _residual_norm(
+    attrs: Attrs, x: Array, residual: Array, scale: Array, bias: Array | None = None
+) -> tuple[Array, ...]:
+    total = np.asarray(x + residual)
+    (y, *_) = OPS["layer_normalization"].reference(attrs, total, scale, bias)
+    return y, total
+
+
+define(
+    "residual_layer_normalization",
+    (3, 4),
+    _infer_residual_norm,
+    quiet(_residual_norm),
+    outputs=2,
+    normalise=normalise_axis,
+)

@@ -35,6 +35,7 @@ LOWERINGS: dict[str, Lowering] = {
     "softmax": reduce.soft,
     "log_softmax": reduce.soft,
     "layer_normalization": reduce.layer_norm,
+    "residual_layer_normalization": reduce.residual_norm,
     "matmul": matmul,
     "fused_matmul": matmul,
     "attention": attention,

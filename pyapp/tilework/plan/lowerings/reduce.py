@@ -109,29 +109,39 @@ def soft(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
 
 def layer_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """y = (x - mean) / sqrt(variance + epsilon) scale + bias."""
-    x, scale, bias = [*inputs, None][:3]
-    assert x is not None and scale is not None
-    if x.dtype is not FLOAT32:
-        return f"no kernel for {node.op} of {x.dtype}"
     if any(b.uses(name) for name in node.outputs[1:]):
         return "mean and deviation are asked for"
+    x, scale, bias = [*inputs, None][:3]
+    y = _norm(b, node, (x, None, scale, bias), False)
+    return y if isinstance(y, str) else [y[0], *(y[0] for _ in node.outputs[1:])]
+
+
+def residual_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """The same of x + residual, which is written too when it is read."""
+    x, residual, scale, bias = [*inputs, None][:4]
+    return _norm(b, node, (x, residual, scale, bias), any(map(b.uses, node.outputs[1:])))
+
+
+def _norm(b: Builder, node: Node, operands: Operands, with_sum: bool) -> Lowered:
+    x, residual, scale, bias = operands
+    assert x is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
     attrs: Any = node.attrs
     axis = attrs["axis"]
     shape = x.shape[axis:]
     rows, columns = count(x.shape[:axis]), count(shape)
     x = b.dense(x)
-    vectors = [
+    residual = None if residual is None else b.dense(residual)
+    gamma, beta = (
         None if vector is None else b.dense(vector.broadcast_to(shape)) for vector in (scale, bias)
-    ]
-    y = b.result(x.dtype, x.shape, x)
+    )
+    total = b.new(x.dtype, x.shape) if with_sum else None
+    y = b.result(x.dtype, x.shape, *(one for one in (x, residual) if one is not None))
     each, tiles = _lines(b, rows, columns, 1, NORM)
     params = norm.NormParams(
         rows=rows, columns=columns, tile_rows=each, epsilon=float(attrs.get("epsilon", 1e-5))
     )
-    b.emit(
-        norm.F32_LAYER_NORM,
-        (tiles if x.size else 0, 1, 1),
-        params,
-        (x, None, vectors[0], vectors[1], y, None),
-    )
-    return [y, *(y for _ in node.outputs[1:])]
+    counts = (tiles if x.size else 0, 1, 1)
+    b.emit(norm.F32_LAYER_NORM, counts, params, (x, residual, gamma, beta, y, total))
+    return [y] if total is None else [y, total]
