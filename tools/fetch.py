@@ -81,6 +81,13 @@ SITE_WHEELS = (
     Wheel("micropip", "0.11.1", "768de165adb8e66906039d8fec4127a57f522dfdf8e6fbff877a4616941ecfd3"),
     Wheel("packaging", "26.3", "d7193f7c8e4e93f444fde0262bf90af30e16fa0ad0ad44cb553c87339b23cd1c"),
 )
+# For the tests that run inside Pyodide, never part of the site: the last Hypothesis without
+# compiled code. The other packages that they need are pure and taken from .venv.
+TEST_WHEELS = (
+    Wheel(
+        "hypothesis", "6.155.7", "9f634bdb1f9e9b8ab6ba09431cf2deedb750c96978125a6fb3c5a0f6c6db4131"
+    ),
+)
 PYODIDE_PYTHON = "3.13"
 # npm's own patience with a registry that does not answer is over a minute.
 _NPM_OPTIONS = (
@@ -97,6 +104,12 @@ def fetch_site_parts() -> None:
     if sha256_file(NUMPY) != _NUMPY_SHA256:
         raise BuildError(f"{NUMPY.name}: not the file that is expected; delete .cache/npm.")
     for wheel in SITE_WHEELS:
+        _fetch_wheel(wheel)
+
+
+def fetch_test_parts() -> None:
+    """What the tests inside the page need besides the site and .venv."""
+    for wheel in TEST_WHEELS:
         _fetch_wheel(wheel)
 
 

@@ -71,6 +71,8 @@ def demo(in_own_browser: bool, port: int) -> int:
 def test(arguments: list[str]) -> int:
     """Build everything, then pytest; its closing line is the last one printed."""
     _ready_for_browser()
+    with building():
+        fetch.fetch_test_parts()
     sys.stdout.flush()
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
 

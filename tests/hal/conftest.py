@@ -6,11 +6,11 @@ each memory mode. Nothing here imports NumPy.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests.hal.opened import OPENED
 from tilework.hal import Device, open_device
 
 THREADS = (1, 2, 4)
@@ -23,17 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("hal")
 
 
-def _threads() -> tuple[int, ...]:
-    if sys.platform != "emscripten":
-        return THREADS
-    import js  # type: ignore[import-not-found]
-
-    return THREADS if js.crossOriginIsolated else (1,)
-
-
-@pytest.fixture(scope="session", params=_threads(), ids=lambda n: f"{n}-threads")
+@pytest.fixture(scope="session", params=tuple(OPENED) or THREADS, ids=lambda n: f"{n}-threads")
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """A device that outlives its tests: each must leave it working."""
+    if request.param in OPENED:
+        yield OPENED[request.param]
+        return
     opened = open_device(threads=request.param)
     yield opened
     opened.close()

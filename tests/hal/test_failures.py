@@ -140,7 +140,7 @@ def test_a_corrupt_module_is_refused_and_leaks_nothing(device: Device) -> None:
 
 def test_a_kernel_that_its_module_lacks_is_named(device: Device) -> None:
     lacking = Kernel("probe", "no_such", None, 0, ())
-    with pytest.raises(InvalidArgument, match="module probe has no kernel no_such; it has .*nop"):
+    with pytest.raises(InvalidArgument, match=r"module probe has no kernel no_such; it has .*nop"):
         device.kernel(lacking)
 
 

@@ -7,12 +7,14 @@ import struct
 
 import pytest
 
-from tilework.hal import Device, Program
-from tilework.hal.kernels.probe import FAIL, TRACE, WORK, FailParams, TraceParams, WorkParams
 from tilework.core.errors import KernelFailure
+from tilework.hal import Buffer, Device, Program
+from tilework.hal.kernels.probe import FAIL, TRACE, WORK, FailParams, TraceParams, WorkParams
 
 
-def record(device: Device, rng: random.Random, out: object, seen: object) -> tuple[Program, list[int] | None]:
+def record(
+    device: Device, rng: random.Random, out: Buffer, seen: Buffer
+) -> tuple[Program, list[int] | None]:
     """A random program, and what it leaves in `out`: None when it fails."""
     commands = device.command_buffer("random")
     expected: list[int] | None = [0] * 40

@@ -135,7 +135,7 @@ class CommandBuffer:
             raise InvalidArgument(f"copy: {source!r} and {target!r} overlap")
         self.dispatch(COPY, _pieces(target.nbytes), None, [source, target], label=label)
 
-    def update(self, target: Buffer | Slot, data: bytes, *, label: str = "") -> None:
+    def update(self, target: Buffer | Slot, data: bytes | bytearray, *, label: str = "") -> None:
         """Writes `data`, captured now, to `target` when the program runs."""
         data = bytes(data)
         if len(data) != target.nbytes:

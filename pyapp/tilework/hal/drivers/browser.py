@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import js
@@ -33,6 +34,7 @@ _NOT_ISOLATED = (
 )
 
 
+@cache
 def _bridge() -> tuple[Any, str]:
     """The bridge's exports and the URL of the compute worker's script.
 
@@ -139,7 +141,7 @@ class InlineDriver(BrowserDriver):
         # Python aligns to 16 bytes only; the allocator must not lose what it asked for by aligning.
         try:
             slab = (ctypes.c_ubyte * (nbytes + TW_ALIGNMENT))()
-        except MemoryError:
+        except (MemoryError, OverflowError):
             raise OutOfMemory("Pyodide's heap cannot grow by as much") from None
         self._slabs.append(slab)
         return -(-ctypes.addressof(slab) // TW_ALIGNMENT) * TW_ALIGNMENT, nbytes

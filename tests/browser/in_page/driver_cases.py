@@ -1,0 +1,134 @@
+"""What only a browser has: both modes by name, typed arrays as data, downloads, workers that end.
+
+Not collected on the desktop; tests/browser/test_in_page.py hands it to the runner by its path.
+"""
+
+from __future__ import annotations
+
+import gc
+import struct
+
+import js
+import pytest
+from pyodide.ffi import to_js
+
+from tests.hal.opened import OPENED
+from tilework.core.errors import NoSuchFile, OutOfMemory, OutOfRange, Unsupported
+from tilework.hal import Device, open_device
+from tilework.hal.kernels.probe import TRACE, TraceParams
+
+ISOLATED = bool(js.crossOriginIsolated)
+
+
+@pytest.fixture(params=tuple(OPENED), ids=lambda n: f"{n}-threads")
+def device(request: pytest.FixtureRequest) -> Device:
+    """Each of the devices that the runner has opened."""
+    return OPENED[request.param]
+
+
+def test_the_mode_is_the_page_s_and_explained() -> None:
+    for threads, device in OPENED.items():
+        assert device.mode == ("arena" if ISOLATED else "inline")
+        assert device.threads == device.ready_threads == threads
+        words = "is cross-origin isolated" if ISOLATED else "is not cross-origin isolated"
+        assert words in device.reason
+
+
+def test_a_mode_can_be_asked_for_by_name() -> None:
+    inline = open_device(mode="inline")
+    assert (inline.mode, inline.threads) == ("inline", 1)
+    with inline.allocate(4000) as out, inline.allocate(4000) as seen:
+        commands = inline.command_buffer()
+        commands.fill(out, b"\0")
+        commands.barrier()
+        commands.dispatch(TRACE, (1000, 1, 1), TraceParams(3), [out, seen])
+        program = commands.finish()
+        inline.submit(program)
+        assert struct.unpack("<1000I", out.read()) == (3,) * 1000
+        program.free()
+    inline.close()
+    with pytest.raises(Unsupported, match="inline mode has one thread, 2 were asked for"):
+        open_device(2, mode="inline")
+    if not ISOLATED:
+        with pytest.raises(Unsupported, match="not cross-origin isolated"):
+            open_device(mode="arena")
+        assert open_device(4).threads == 1
+
+
+def test_a_typed_array_is_data(device: Device) -> None:
+    whole = js.Uint8Array.new(to_js(list(range(20))))
+    with device.allocate(16) as buffer:
+        buffer.write(bytes(16))
+        buffer.write(whole.subarray(5, 9), 2)
+        assert buffer.read() == bytes([0, 0, 5, 6, 7, 8]) + bytes(10)
+        with pytest.raises(OutOfRange):
+            buffer.write(whole)
+        with pytest.raises(OutOfRange):
+            buffer.write(whole.subarray(0, 4), 13)
+
+
+def test_any_layout_of_bytes_is_data(device: Device) -> None:
+    import numpy as np
+
+    for array in (
+        np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+        np.arange(6, dtype=np.int64)[None],
+        np.array([True, False]),
+        np.array(2.5, np.float16),
+        np.zeros((0, 3), np.float64),
+    ):
+        array.flags.writeable = False
+        with device.allocate(array.nbytes) as buffer:
+            buffer.write(array)
+            back = np.empty_like(array)
+            buffer.read_into(back)
+            np.testing.assert_array_equal(back, array)
+
+
+def test_memory_grows_and_what_is_there_stays(device: Device) -> None:
+    """Past several slabs; in inline mode the heap moves to another ArrayBuffer."""
+    marks = [device.allocate(64) for _ in range(8)]
+    for i, mark in enumerate(marks):
+        mark.write(bytes([i]) * 64)
+    large = [device.allocate(40 << 20) for _ in range(3)]
+    large[2].subspan(large[2].nbytes - 4).write(b"last")
+    commands = device.command_buffer()
+    commands.copy(large[2].subspan(large[2].nbytes - 4), large[0].subspan(0, 4))
+    program = commands.finish()
+    device.submit(program)
+    assert large[0].read(0, 4) == b"last"
+    assert [mark.read(63, 1)[0] for mark in marks] == list(range(8))
+    program.free()
+
+
+def test_more_than_the_heap_can_be_is_out_of_memory(device: Device) -> None:
+    before = device.statistics
+    for nbytes in (5 << 30, (1 << 32) - 65536):
+        with pytest.raises(OutOfMemory):
+            device.allocate(nbytes)
+    assert device.statistics == before
+
+
+def test_downloads_say_what_is_missing(device: Device) -> None:
+    site = device.driver.download("/site.json")
+    assert isinstance(site, bytes) and b"tilework" in site
+    with pytest.raises(NoSuchFile, match=r"/nothing.bin: HTTP status 404"):
+        device.driver.download("/nothing.bin")
+
+
+def test_copies_leave_no_proxies_behind(device: Device) -> None:
+    from pyodide_js import _module
+
+    def proxies() -> int:
+        gc.collect()
+        return int(_module._hiwire_num_refs())
+
+    with device.allocate(1000) as buffer:
+        data = bytes(1000)
+        counts = []
+        for _ in range(3):
+            for _ in range(50):
+                buffer.write(data)
+                buffer.read()
+            counts.append(proxies())
+        assert counts[2] <= counts[1], f"references to JavaScript grow: {counts}"

@@ -1,0 +1,173 @@
+"""The outer half: packs what the page needs, starts the worker, gathers what it says.
+
+Everything is answered from disk. The pure Python packages are those of .venv, so that the page
+runs the pytest that pyproject.toml pins; Hypothesis has compiled code there and comes from its
+last pure wheel instead.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import distribution
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import Page, Route
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+from tools.fetch import TEST_WHEELS
+from tools.project import KERNELS, ROOT
+from tools.web_host import ISOLATION, mime_type
+
+HERE = Path(__file__).resolve().parent
+_BARE_HOST = "tests/kernels/bare_host.py"
+_PURE = ("pytest", "pluggy", "iniconfig", "pygments", "sortedcontainers")
+_START = """(start) => {
+  globalThis.said = [];
+  globalThis.finished = false;
+  const say = (text) => {
+    globalThis.said.push(text);
+    const { kind } = JSON.parse(text);
+    if (kind === "done" || kind === "failure") globalThis.finished = true;
+  };
+  const worker = new Worker("/in-page/worker.js", { type: "module" });
+  worker.onmessage = ({ data }) => say(data);
+  worker.onerror = ({ message }) => say(JSON.stringify({
+    kind: "failure", text: message || "worker.js or what it imports could not be loaded",
+  }));
+  worker.postMessage(start);
+}"""
+_RUN_TESTS = """
+import json
+from tests.browser.in_page.runner import run
+await run(task["arguments"], task["threads"], post)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """One test's end, inside the page. `words` is its traceback, or why it was skipped."""
+
+    id: str
+    outcome: str
+    words: str
+    seconds: float
+
+    @property
+    def file(self) -> str:
+        return self.id.partition("::")[0]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a page's worker said until it was done, failed, or ran out of time."""
+
+    tests: list[Inner] = field(default_factory=list)
+    devices: list[dict[str, Any]] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
+    value: Any = None
+    fault: str = ""  # why not everything ran; empty when everything did
+
+    def count(self, outcome: str) -> int:
+        return sum(test.outcome == outcome for test in self.tests)
+
+    @property
+    def line(self) -> str:
+        """The totals in words."""
+        counts = ", ".join(f"{self.count(o)} {o}" for o in ("passed", "failed", "skipped"))
+        seconds = sum(test.seconds for test in self.tests)
+        threads = "/".join(str(d["threads"]) for d in self.devices)
+        fault = f"; {self.fault.splitlines()[0]}" if self.fault else ""
+        return f"{counts} in {seconds:.0f} s, threads {threads}{fault}"
+
+
+def run_tests(
+    page: Page,
+    arguments: Sequence[str],
+    threads: Sequence[int],
+    *,
+    registered: bool,
+    seconds: float,
+) -> Outcome:
+    """Runs test files in a worker of `page`; the files' paths are as in the repository."""
+    task = {"arguments": list(arguments), "threads": list(threads)}
+    return run(page, _RUN_TESTS, task, registered=registered, seconds=seconds)
+
+
+def run(page: Page, entry: str, task: object, *, registered: bool, seconds: float) -> Outcome:
+    """Awaits the Python `entry` in a fresh Pyodide in a worker of `page`."""
+    page.route("**/in-page/*", _answer)
+    page.goto("http://localhost/site.json")
+    page.evaluate(_START, {"registered": registered, "entry": entry, "task": task})
+    outcome = Outcome()
+    try:
+        page.wait_for_function("globalThis.finished", timeout=seconds * 1000)
+    except PlaywrightTimeout:
+        outcome.fault = f"not done after {seconds:.0f} s"
+    except PlaywrightError as error:
+        outcome.fault = f"the page ended: {error.message}"
+        return outcome
+    running = ""
+    for message in map(json.loads, page.evaluate("globalThis.said")):
+        kind = message.pop("kind")
+        if kind == "start":
+            running = message["id"]
+        elif kind == "test":
+            outcome.tests.append(Inner(**message))
+            running = ""
+        elif kind == "device":
+            outcome.devices.append(message)
+        elif kind == "print":
+            outcome.printed.append(message["text"])
+        elif kind == "done":
+            outcome.value = message["value"]
+        else:
+            outcome.fault = message["text"]
+    if running:
+        outcome.fault += f", while {running} was running"
+    return outcome
+
+
+def _answer(route: Route) -> None:
+    name = route.request.url.rpartition("/")[2]
+    bodies = {"packages.zip": packages, "project.zip": project}
+    body = bodies[name]() if name in bodies else (HERE / name).read_bytes()
+    route.fulfill(body=body, headers={"Content-Type": mime_type(name), **ISOLATION})
+
+
+@cache
+def packages() -> bytes:
+    """pytest, Hypothesis and what they import, for Pyodide's site-packages."""
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name in _PURE:
+            for file in distribution(name).files or ():
+                if file.suffix != ".pyc" and ".." not in file.parts:
+                    archive.write(Path(str(file.locate())), str(file))
+        for wheel in TEST_WHEELS:
+            with zipfile.ZipFile(wheel.path) as source:
+                for entry in source.namelist():
+                    archive.writestr(entry, source.read(entry))
+    return packed.getvalue()
+
+
+@cache
+def project() -> bytes:
+    """The test files as they are, and what they read; the bare host is the page's own."""
+    files = [ROOT / "pyproject.toml", *KERNELS.glob("*/*.wit"), *KERNELS.glob("*/cases.py")]
+    files += [p for folder in ("hal", "kernels") for p in (ROOT / "tests" / folder).glob("*.py")]
+    files += HERE.glob("*.py")
+    content = {path.relative_to(ROOT).as_posix(): path for path in files}
+    del content[_BARE_HOST]
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in content.items():
+            archive.write(path, name)
+        archive.writestr(_BARE_HOST, "from tests.browser.in_page.bare_host import *\n")
+    return packed.getvalue()

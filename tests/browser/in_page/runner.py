@@ -1,0 +1,71 @@
+"""Runs test files inside Pyodide and tells the page about every test as it ends.
+
+Opens all devices first and waits for their threads: tests are synchronous, and a worker only
+starts while Python is in its event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from tests.hal.opened import OPENED
+from tilework.hal import open_device
+
+_OPTIONS = ("-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=sys", "-q", "-rN")
+
+
+class Reporter:
+    """Posts the start and the outcome of each test; the outcome of a test is its worst phase's."""
+
+    def __init__(self, post: Callable[[str], None]) -> None:
+        self._post = post
+        self._began = 0.0
+        self._worst: pytest.TestReport | None = None
+
+    def _say(self, **message: Any) -> None:
+        self._post(json.dumps(message))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            words = report.longreprtext
+            self._say(kind="test", id=report.nodeid, outcome="failed", words=words, seconds=0)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._began, self._worst = time.perf_counter(), None
+        self._say(kind="start", id=nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._worst is None or self._worst.passed:
+            self._worst = report
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        report = self._worst
+        assert report is not None
+        if report.skipped and isinstance(report.longrepr, tuple):
+            words = report.longrepr[2]
+        else:
+            words = report.longreprtext
+        seconds = time.perf_counter() - self._began
+        self._say(kind="test", id=nodeid, outcome=report.outcome, words=words, seconds=seconds)
+
+
+async def run(arguments: Sequence[str], threads: Sequence[int], post: Callable[[str], None]) -> int:
+    """Opens a device for each number of threads, runs pytest, returns its exit status."""
+    for count in threads:
+        device = OPENED[count] = open_device(count)
+        assert await device.ready(), f"{device.ready_threads} of {device.threads} threads started"
+        words = {"mode": device.mode, "threads": device.threads, "reason": device.reason}
+        post(json.dumps({"kind": "device", **words}))
+    if any("kernels" in argument for argument in arguments):
+        from tests.browser.in_page.bare_host import open_hosts  # needs NumPy
+
+        await open_hosts(threads)
+    status = pytest.main([*_OPTIONS, *arguments], plugins=[Reporter(post)])
+    for device in OPENED.values():
+        device.close()
+    return int(status)
