@@ -3,7 +3,7 @@
 //
 // The polynomials are ours: each is a minimax fit (Lawson's reweighted least squares on Chebyshev
 // points, against the double-precision functions of CPython's math module), rounded to float;
-// math_fit.py makes those of the second half again. The largest errors stated here are held by
+// math_fit.py makes the logarithm's again. The largest errors stated here are held by
 // tests/kernels/test_math.py, in both builds. NaN in gives NaN out everywhere.
 #ifndef TW_MATH_H
 #define TW_MATH_H

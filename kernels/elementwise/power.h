@@ -1,7 +1,7 @@
 // a to the power b on four floats, by way of double precision: 2^(b log2 |a|).
 //
 // log2 |a| = e + s Q(s^2) with s = (m - 1) / (m + 1), error 2^-43; 2^f by a polynomial on
-// [-1/2, 1/2], error 2^-34. Both are least-squares minimax fits made as in math_fit.py. So the
+// [-1/2, 1/2], error 2^-34. Both polynomials come from ../math_fit.py. So the
 // result is the nearest float but for very near ties. Special values are those of C's powf.
 #ifndef TW_POWER_H
 #define TW_POWER_H
@@ -25,12 +25,12 @@ TW_INLINE v128_t tw_power_of_two_doubles(v128_t x, v128_t y) {
   v128_t m = wasm_i64x2_add(wasm_v128_and(bits, wasm_i64x2_splat(0xfffffffffffffll)), origin);
   v128_t s = wasm_f64x2_div(wasm_f64x2_sub(m, one), wasm_f64x2_add(m, one));
   v128_t z = wasm_f64x2_mul(s, s);
-  v128_t p = tw_madd64(z, wasm_f64x2_splat(0.28291058095853133),
-                       wasm_f64x2_splat(0.31990508466540146));
-  p = tw_madd64(p, z, wasm_f64x2_splat(0.412209262868535));
-  p = tw_madd64(p, z, wasm_f64x2_splat(0.5770779423385164));
-  p = tw_madd64(p, z, wasm_f64x2_splat(0.9617966941128229));
-  p = tw_madd64(p, z, wasm_f64x2_splat(2.885390081777856));
+  v128_t p = tw_madd64(z, wasm_f64x2_splat(0.28291334150798064),
+                       wasm_f64x2_splat(0.3199048559725403));
+  p = tw_madd64(p, z, wasm_f64x2_splat(0.412209269689712));
+  p = tw_madd64(p, z, wasm_f64x2_splat(0.5770779422497203));
+  p = tw_madd64(p, z, wasm_f64x2_splat(0.9617966941132472));
+  p = tw_madd64(p, z, wasm_f64x2_splat(2.8853900817778495));
   v128_t logarithm = tw_madd64(p, s, e);
   const v128_t infinity = wasm_f64x2_splat(__builtin_inf());
   logarithm = wasm_v128_bitselect(wasm_f64x2_neg(infinity), logarithm,
@@ -42,13 +42,13 @@ TW_INLINE v128_t tw_power_of_two_doubles(v128_t x, v128_t y) {
   t = wasm_f64x2_pmin(t, wasm_f64x2_splat(300.0));
   t = wasm_f64x2_pmax(t, wasm_f64x2_splat(-300.0));
   v128_t n = wasm_f64x2_nearest(t), f = wasm_f64x2_sub(t, n);
-  v128_t q = tw_madd64(f, wasm_f64x2_splat(1.5316459565009546e-05),
-                       wasm_f64x2_splat(0.00015469731690117303));
-  q = tw_madd64(q, f, wasm_f64x2_splat(0.0013333422654098355));
-  q = tw_madd64(q, f, wasm_f64x2_splat(0.009618025604040332));
-  q = tw_madd64(q, f, wasm_f64x2_splat(0.05550410976099297));
-  q = tw_madd64(q, f, wasm_f64x2_splat(0.2402265121358538));
-  q = tw_madd64(q, f, wasm_f64x2_splat(0.6931471805350304));
+  v128_t q = tw_madd64(f, wasm_f64x2_splat(1.5316461373771453e-05),
+                       wasm_f64x2_splat(0.00015469731637314608));
+  q = tw_madd64(q, f, wasm_f64x2_splat(0.0013333422647438498));
+  q = tw_madd64(q, f, wasm_f64x2_splat(0.009618025604214129));
+  q = tw_madd64(q, f, wasm_f64x2_splat(0.055504109761058094));
+  q = tw_madd64(q, f, wasm_f64x2_splat(0.24022651213583499));
+  q = tw_madd64(q, f, wasm_f64x2_splat(0.6931471805350289));
   q = tw_madd64(q, f, wasm_f64x2_splat(1.0));
   v128_t k = wasm_i64x2_extend_low_i32x4(wasm_i32x4_trunc_sat_f64x2_zero(n));
   v128_t scale = wasm_i64x2_shl(wasm_i64x2_add(k, wasm_i64x2_splat(1023)), 52);
