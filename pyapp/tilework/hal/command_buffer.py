@@ -41,7 +41,7 @@ _PARAMS_ALIGNMENT = 16
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A binding that is known at submit: `nbytes` at `offset` of the submission's buffer `index`."""
+    """A binding known at submit: `nbytes` at `offset` of the submission's buffer `index`."""
 
     index: int
     offset: int
@@ -234,8 +234,9 @@ class CommandBuffer:
 
     def _ref(self, kernel: Kernel, index: int, bindable: Bindable) -> tuple[int, int, int]:
         if bindable is None:
-            if not kernel.bindings[index].optional:
-                raise InvalidArgument(f"{kernel.name}: binding {kernel.bindings[index].name} is missing")
+            binding = kernel.bindings[index]
+            if not binding.optional:
+                raise InvalidArgument(f"{kernel.name}: binding {binding.name} is missing")
             return TW_NO_SLOT, 0, 0
         if isinstance(bindable, Slot):
             if bindable.index < 0 or bindable.offset < 0 or bindable.nbytes < 0:

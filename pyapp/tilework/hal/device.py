@@ -65,7 +65,8 @@ class Device:
         self._executables["processor"] = load(self, "processor", binary, processor=True)
         self.build = self._choose(build)
         for worker in range(1, driver.threads):
-            driver.add_worker(self._queue.address, self._threads[worker].address, self._stack_top(worker))
+            thread = self._threads[worker].address
+            driver.add_worker(self._queue.address, thread, self._stack_top(worker))
 
     # -- what it is ----------------------------------------------------------------------------
 

@@ -55,7 +55,8 @@ class Program:
         return self.image.nbytes + self.state.nbytes + self.slot_table.nbytes
 
     def __repr__(self) -> str:
-        return f"<Program {self.label or 'unnamed'}: {len(self.commands)} commands, {self.regions} regions>"
+        counts = f"{len(self.commands)} commands, {self.regions} regions"
+        return f"<Program {self.label or 'unnamed'}: {counts}>"
 
     def bind(self, slots: Sequence[Buffer]) -> int:
         """Writes the slot table where it changed; its address, or 0 when nothing did."""

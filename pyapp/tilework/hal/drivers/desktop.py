@@ -85,7 +85,7 @@ class _Executor:
             "__table_base": self._global(load.table_base, mutable=False),
         }
         imports = [provided[item.name] for item in load.module.imports]
-        exports = wasmtime.Instance(self._store, load.module, imports).exports(self._store)
+        exports: Any = wasmtime.Instance(self._store, load.module, imports).exports(self._store)
         relocate = exports.get("__wasm_apply_data_relocs")
         if relocate is not None:
             relocate(self._store)
@@ -149,8 +149,13 @@ class _Machine:
                     generation += 1
                     self.word(thread + THREAD_GENERATION).value = generation
                 executor.run("tw_work", thread, parameters, "tw_work", parameters)
-        except BaseException as error:  # reported by `ready` and `submit`
+        except Exception as error:  # noqa: BLE001 - `check` raises it where somebody can see it
             self.faults.append(error)
+
+    def check(self) -> None:
+        """DeviceLost when a worker ended; the threads that are left could wait for it for ever."""
+        if self.faults:
+            raise DeviceLost("a worker thread ended; open a new device") from self.faults[0]
 
     def stop(self) -> None:
         self.stopped = True
@@ -254,6 +259,7 @@ class DesktopDriver:
             self._submitting.call("tw_announce", self._queue, self._queue + field, value)
 
     def submit(self, thread: int, program: int, state: int, slots: int) -> int:
+        self._machine.check()
         parameters = (program, state, slots)
         return self._submitting.run("tw_submit", thread, parameters, "tw_resume", ())
 
@@ -265,8 +271,7 @@ class DesktopDriver:
     async def ready(self, threads: Sequence[int], seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while not all(map(self.is_ready, threads)):
-            if self._machine.faults:
-                raise DeviceLost("a worker thread ended") from self._machine.faults[0]
+            self._machine.check()
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(0.002)
