@@ -24,7 +24,7 @@ from tools.browser import console_of
 pytestmark = pytest.mark.browser
 
 PAGE = "http://localhost/search/"
-PATIENCE = 90_000  # milliseconds
+PATIENCE = 180_000  # milliseconds; a start takes ten seconds on an idle machine
 FIRST, THIRD = "model.onnx.data.000", "model.onnx.data.002"
 
 Floats = NDArray[np.float32]
@@ -104,8 +104,11 @@ def test_five_queries(
         scores = [hit["score"] for hit in one["hits"]]
         assert scores == sorted(scores, reverse=True) and one["ms"] > 0
     assert result["sentences"] == load_sentences()
-    vectors = kept[kind] = vectors_of(result)
+    vectors = vectors_of(result)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    for other in kept.values():
+        np.testing.assert_allclose(vectors, other, atol=1e-6)
+    kept[kind] = vectors
 
     cores = page.evaluate("navigator.hardwareConcurrency")
     threads = {"all threads": cores, "one thread": 1, "not isolated": 1}[kind]
@@ -118,13 +121,6 @@ def test_five_queries(
         assert "isolated" in page.inner_text("#reason")
     said = console_of(page)
     assert not [line for line in said if re.match("refused|page error|console error|404", line)]
-
-
-def test_every_kind_of_start_gives_the_same_embeddings(kept: dict[str, Floats]) -> None:
-    assert len(kept) == 3, "runs after test_five_queries, with all of its cases"
-    first, *others = kept.values()
-    for other in others:
-        np.testing.assert_allclose(other, first, atol=1e-6)
 
 
 def test_a_person_on_a_host_without_headers(browser_page: OpenPage) -> None:
