@@ -447,6 +447,46 @@ def test_out_of_memory_is_typed_and_survived(session: InferenceSession) -> None:
     assert device.statistics.in_use == before
 
 
+# -- running beside others -------------------------------------------------------------------------
+
+
+def test_threads_of_python_take_turns() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with InferenceSession(linear()) as one, InferenceSession(linear()) as two:
+
+        def work(number: int) -> bool:
+            x = np.full((1 + number % 7, 3), number, np.float32)
+            (y,) = (one, two)[number % 2].run(None, {"x": x})
+            return bool(np.array_equal(y, expected(x)))
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(work, range(200)))
+
+
+def test_a_replay_costs_little_python(session: InferenceSession) -> None:
+    """What `run` adds to the bare submission: checks, two copies, a look-up; microseconds."""
+    import time
+
+    feeds = {"x": X}
+    session.run(None, feeds)
+    (graph,) = session._sessions.values()
+    (program,) = graph.plan(feeds)._segments
+    arena = graph._held.arena
+    assert arena is not None
+
+    def least(action: Any) -> float:
+        times = []
+        for _ in range(400):
+            began = time.perf_counter()
+            action()
+            times.append(time.perf_counter() - began)
+        return min(times) * 1e6
+
+    bare = least(lambda: session.device.submit(program, (arena,)))
+    assert least(lambda: session.run(None, feeds)) - bare < 50
+
+
 # -- the package ------------------------------------------------------------
 
 
