@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tilework
 from tilework.engine.devices import get_device
+from tilework.hal import Program
 from tilework.onnx.session import InferenceSession
 from tools.minilm import write_pieces
 
@@ -472,6 +473,7 @@ def test_a_replay_costs_little_python(session: InferenceSession) -> None:
     session.run(None, feeds)
     (graph,) = session._sessions.values()
     (program,) = graph.plan(feeds)._segments
+    assert isinstance(program, Program)
     arena = graph._held.arena
     assert arena is not None
 
