@@ -11,7 +11,8 @@
 
 // Constants in all lanes, loaded from a table: TW_AT(i) is its i-th. V8 makes a vector constant by
 // several instructions, and again in every round of a loop; a load is one. Worth 5 % to softmax,
-// 15 % to sigmoid, 20 % to exp and GELU, 25 % to erf (Chromium 156, Zen 5, 2026-11). The empty assembly keeps the compiler from undoing it.
+// 15 % to sigmoid, 20 % to exp and GELU, 25 % to erf (Chromium 156, Zen 5, 2026-11). The empty
+// assembly keeps the compiler from undoing it.
 #define TW_TABLE(...)                                                                            \
   static const float table_[] = {__VA_ARGS__};                                                   \
   const float *c_ = table_;                                                                      \
