@@ -1,60 +1,24 @@
-"""InferenceSession: onnxruntime's names and errors, feeds, external data, memory."""
+"""InferenceSession: onnxruntime's names and errors, where a model comes from, what is fed."""
 
 from __future__ import annotations
 
-import gc
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tilework
+from tests.onnx.linear import FLOAT, INT64, X, expected, external, info, linear, model
 from tilework.engine.devices import get_device
 from tilework.hal import Program
 from tilework.onnx.session import InferenceSession
 from tools.minilm import write_pieces
 
 pytestmark = pytest.mark.onnx
-
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
-
-
-def info(name: str, dtype: int, shape: Any) -> Any:
-    return helper.make_tensor_value_info(name, dtype, shape)
-
-
-def model(nodes: list[Any], inputs: list[Any], outputs: list[Any], stored: Any = ()) -> Any:
-    graph = helper.make_graph(nodes, "made", inputs, outputs, list(stored))
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="test"
-    )
-
-
-def linear() -> Any:
-    """y = relu(x w + b), x (batch, 3)."""
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["h"], "product"),
-        helper.make_node("Add", ["h", "b"], ["s"]),
-        helper.make_node("Relu", ["s"], ["y"]),
-    ]
-    stored = [
-        numpy_helper.from_array(np.arange(12, dtype=np.float32).reshape(3, 4) - 5, "w"),
-        numpy_helper.from_array(np.arange(4, dtype=np.float32), "b"),
-    ]
-    return model(nodes, [info("x", FLOAT, ["batch", 3])], [info("y", FLOAT, ["batch", 4])], stored)
-
-
-def expected(x: Any) -> Any:
-    weight = np.arange(12, dtype=np.float32).reshape(3, 4) - 5
-    return np.maximum(x @ weight + np.arange(4, dtype=np.float32), 0)
-
-
-X = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
 
 
 @pytest.fixture
@@ -305,147 +269,6 @@ def test_shapes_that_hang_on_what_is_fed() -> None:
             np.testing.assert_array_equal(y, x.reshape(shape))
         with pytest.raises(tilework.InvalidArgument, match="reshaped"):
             session.run(None, {"x": x, "shape": np.array([4])})
-
-
-# -- external data ------------------------------------------------------------
-
-
-def external(folder: Path) -> Path:
-    """The linear model with its weight in a file of its own, behind some other bytes."""
-    made = linear()
-    (weight,) = (tensor for tensor in made.graph.initializer if tensor.name == "w")
-    (folder / "model.onnx.data").write_bytes(bytes(64) + weight.raw_data)
-    weight.ClearField("raw_data")
-    weight.data_location = TensorProto.EXTERNAL
-    for key, text in (("location", "model.onnx.data"), ("offset", "64"), ("length", "48")):
-        weight.external_data.add(key=key, value=text)
-    path = folder / "model.onnx"
-    path.write_bytes(made.SerializeToString())
-    onnx.checker.check_model(str(path))
-    return path
-
-
-def test_external_data_beside_the_model(tmp_path: Path) -> None:
-    with InferenceSession(external(tmp_path)) as session:
-        np.testing.assert_allclose(session.run(None, {"x": X})[0], expected(X))
-
-
-def test_external_data_in_pieces(tmp_path: Path) -> None:
-    path = external(tmp_path)
-    write_pieces(tmp_path / "model.onnx.data", tmp_path, 40)
-    (tmp_path / "model.onnx.data").unlink()
-    with InferenceSession(path) as session:
-        np.testing.assert_allclose(session.run(None, {"x": X})[0], expected(X))
-    before = get_device(0).statistics.in_use
-    (tmp_path / "model.onnx.data.001").write_bytes(bytes(40))
-    with pytest.raises(tilework.InvalidProtobuf, match=r"data\.001.*damaged"):
-        InferenceSession(path)
-    (tmp_path / "model.onnx.data.001").unlink()
-    with pytest.raises(tilework.NoSuchFile, match=r"data\.001"):
-        InferenceSession(path)
-    (tmp_path / "model.onnx.data.json").unlink()
-    with pytest.raises(tilework.NoSuchFile, match=r"model\.onnx\.data"):
-        InferenceSession(path)
-    assert get_device(0).statistics.in_use == before
-
-
-def test_external_data_handed_over(tmp_path: Path) -> None:
-    path = external(tmp_path)
-    data = path.with_name("model.onnx.data").read_bytes()
-    content = path.read_bytes()
-    device = get_device(0)
-    before = device.statistics.in_use
-    with device.allocate(len(data), "weights") as buffer:
-        buffer.write(data)
-        for given in (
-            {"model.onnx.data": data},
-            {"model.onnx.data": path.with_name("model.onnx.data")},
-            {"model.onnx.data": buffer},
-            buffer,
-        ):
-            with InferenceSession(content, external_data=given) as session:
-                np.testing.assert_allclose(session.run(None, {"x": X})[0], expected(X))
-        assert buffer.read() == data  # it stays the caller's
-    assert device.statistics.in_use == before
-    with pytest.raises(tilework.NoSuchFile, match=r"model\.onnx\.data"):
-        InferenceSession(content)
-    with pytest.raises(tilework.NoSuchFile, match=r"model\.onnx\.data.*'other'"):
-        InferenceSession(content, external_data={"other": data})
-    with pytest.raises(tilework.InvalidProtobuf, match=r"model\.onnx\.data"):
-        InferenceSession(content, external_data={"model.onnx.data": data[:-1]})
-    with pytest.raises(tilework.InvalidArgument, match="list"):
-        InferenceSession(content, external_data=[data])  # type: ignore[arg-type]
-
-
-def test_external_data_does_not_leave_the_folder(tmp_path: Path) -> None:
-    path = external(tmp_path)
-    content = path.read_bytes().replace(b"model.onnx.data", b"../.onnx.dataaa")
-    with pytest.raises(tilework.InvalidArgument, match=r"\.\."):
-        InferenceSession(content, external_data={"../.onnx.dataaa": b""})
-
-
-# -- memory ------------------------------------------------------------
-
-
-def test_two_hundred_sessions_leave_memory_flat(tmp_path: Path) -> None:
-    path = external(tmp_path)
-    device = get_device(0)
-
-    def once(number: int) -> None:
-        session = InferenceSession(path)
-        for rows in (1 + number % 5, 100):
-            session.run(None, {"x": np.ones((rows, 3), np.float32)})
-        if number % 3 == 0:
-            session.close()
-
-    once(0)
-    gc.collect()
-    before = device.statistics
-    for number in range(200):
-        once(number)
-    gc.collect()
-    after = device.statistics
-    assert (after.in_use, after.spans) == (before.in_use, before.spans)
-    assert after.reserved == before.reserved
-
-
-def test_a_closed_session_says_so() -> None:
-    session = InferenceSession(linear())
-    session.run(None, {"x": X})
-    session.close()
-    session.close()
-    with pytest.raises(tilework.Fail, match="closed"):
-        session.run(None, {"x": X})
-
-
-def test_many_shapes_stay_within_bounds() -> None:
-    device = get_device(0)
-    with InferenceSession(linear()) as session:
-        for rows in range(1, 301):
-            session.run(None, {"x": np.ones((rows, 3), np.float32)})
-            if rows == 100:
-                before = device.statistics
-        # Plans of shapes long gone are dropped; only the arena may have grown.
-        assert device.statistics.spans <= before.spans
-        assert device.statistics.in_use - before.in_use < 300 * 4 * 8
-
-
-def test_out_of_memory_is_typed_and_survived(session: InferenceSession) -> None:
-    made = model(
-        [helper.make_node("Expand", ["x", "shape"], ["h"]), helper.make_node("Exp", ["h"], ["e"]),
-         helper.make_node("Add", ["e", "y"], ["z"])],
-        [info("x", FLOAT, [1]), info("shape", INT64, [1]), info("y", FLOAT, ["n"])],
-        [info("z", FLOAT, ["n"])],
-    )  # fmt: skip
-    device = get_device(0)
-    before = device.statistics.in_use
-    with InferenceSession(made) as large:
-        feeds = {"x": X[0, :1], "shape": np.array([1 << 30]), "y": X[0, :1]}
-        with pytest.raises(tilework.OutOfMemory):
-            large.run(None, feeds)
-        feeds["shape"] = np.array([5])
-        assert large.run(None, feeds)[0].shape == (5,)
-    assert device.statistics.in_use == before
 
 
 # -- running beside others -------------------------------------------------------------------------
