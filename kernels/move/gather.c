@@ -1,7 +1,7 @@
 // gather: target[o, i, :] = source[o, indices[i], :].
 //
 // Bindings: source (outer, axis, inner_bytes), indices (count of i32 or i64, aligned to their
-// size), target (outer, count, inner_bytes); dense, no overlap; aligned to 4 where inner_bytes is 4.
+// size), target (outer, count, inner_bytes); dense, no overlap.
 // Tile: x = tile_rows of the outer * count rows of the target.
 #include "bindings.h"
 #include "copy.h"
