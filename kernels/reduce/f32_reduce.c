@@ -6,8 +6,8 @@
 //
 // inner 1: the axis is contiguous, sixteen lanes along it; otherwise sixteen columns side by side.
 // Every op is a fold of terms: sums and products in pieces of PIECE terms a lane; the results of
-// the pieces are folded in double precision (inner 1) or apart from the piece (inner > 1), which keeps
-// the error of a long sum near that of a pairwise one. NaN in is NaN out.
+// the pieces are folded in double precision (inner 1) or apart from the piece (inner > 1), which
+// keeps the error of a long sum near that of a pairwise one. NaN in is NaN out.
 #include "bindings.h"
 #include "math.h"
 #include "reduce.h"
