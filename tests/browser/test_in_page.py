@@ -7,6 +7,8 @@ the totals of each mode is printed as its page ends.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,23 +36,31 @@ CASES = {
 PATIENCE = 600  # seconds for all of a page's tests
 
 
-@pytest.fixture(scope="module", params=CASES)
-def outcome(request: pytest.FixtureRequest, dist: Path, browser: object) -> tuple[str, Outcome]:
-    """What a page has done; it is closed before the outer tests look at it."""
+@pytest.fixture(scope="module")
+def outcome_of(
+    request: pytest.FixtureRequest, dist: Path, browser: object
+) -> Callable[[str], Outcome]:
+    """What the page of a case has done: run when first asked for, and closed by then."""
     del browser
-    isolated, registered, threads, files = CASES[request.param]
-    with open_site(dist, isolated) as page:
-        ended = run_tests(page, files, threads, registered=registered, seconds=PATIENCE)
-        if ended.fault:
-            ended.printed += console_of(page)[-20:]
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        print(f"\ninside the page, {request.param}: {ended.line}", flush=True)
-    return request.param, ended
+
+    @cache
+    def run(name: str) -> Outcome:
+        isolated, registered, threads, files = CASES[name]
+        with open_site(dist, isolated) as page:
+            ended = run_tests(page, files, threads, registered=registered, seconds=PATIENCE)
+            if ended.fault:
+                ended.printed += console_of(page)[-20:]
+        with capture.global_and_fixture_disabled():
+            print(f"\ninside the page, {name}: {ended.line}", flush=True)
+        return ended
+
+    return run
 
 
-def test_every_file_ran(outcome: tuple[str, Outcome]) -> None:
-    name, ended = outcome
+@pytest.mark.parametrize("name", CASES)
+def test_every_file_ran(outcome_of: Callable[[str], Outcome], name: str) -> None:
+    ended = outcome_of(name)
     assert not ended.fault, "\n".join([ended.fault, *ended.printed[-40:]])
     isolated, _, threads, files = CASES[name]
     assert {test.file for test in ended.tests} == set(files)
@@ -59,13 +69,13 @@ def test_every_file_ran(outcome: tuple[str, Outcome]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "file"),
-    [(name, file) for name, (*_, files) in CASES.items() for file in files],
-    indirect=["outcome"],
+    ("name", "file"), [(name, file) for name, (*_, files) in CASES.items() for file in files]
 )
-def test_inside(outcome: tuple[str, Outcome], file: str, subtests: pytest.Subtests) -> None:
+def test_inside(
+    outcome_of: Callable[[str], Outcome], name: str, file: str, subtests: pytest.Subtests
+) -> None:
     """One file's tests: what did not pass becomes a subtest, -rP shows the rest as well."""
-    _, ended = outcome
+    ended = outcome_of(name)
     tests = [test for test in ended.tests if test.file == file]
     assert tests, ended.fault
     for test in tests:
