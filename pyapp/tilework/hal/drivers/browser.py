@@ -66,7 +66,7 @@ def open_browser(threads: int | None, mode: str) -> BrowserDriver:
         reason = "inline mode was asked for; it has one thread" if page.isolated else _NOT_ISOLATED
         return InlineDriver(bridge, reason)
     cores = int(page.cores)
-    asked = f"{threads} asked for" if threads else f"one for each of {cores} cores"
+    asked = f"{threads} threads asked for" if threads else f"a thread for each of {cores} cores"
     return ArenaDriver(bridge, worker_script, threads or cores, bool(page.window), asked)
 
 
