@@ -158,3 +158,21 @@ def test_random_lives_never_overlap_and_leave_one_free_piece(seed: int) -> None:
 def test_a_slab_that_is_refused_is_asked_for_smaller() -> None:
     allocator = Allocator(Ground(1000 * 64).reserve, slab=1 << 20)
     assert allocator.allocate(500 * 64) >= 65536
+
+
+def test_a_finaliser_may_release_in_the_middle_of_an_allocation() -> None:
+    """As the garbage collector does when it runs inside one of the allocator's own methods."""
+    ground = Ground(1 << 20)
+    kept: list[int] = []
+
+    def reserve(nbytes: int) -> tuple[int, int]:
+        while kept:
+            allocator.release(kept.pop())
+        return ground.reserve(nbytes)
+
+    allocator = Allocator(reserve, slab=1 << 12)
+    kept += [allocator.allocate(1000) for _ in range(3)]
+    large = allocator.allocate(1 << 14)
+    assert allocator.statistics.spans == 1
+    allocator.release(large)
+    assert allocator.largest_free == allocator.statistics.reserved

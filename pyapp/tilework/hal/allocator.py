@@ -7,6 +7,7 @@ never touches the memory it hands out, and memory that was handed out before is 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,9 +38,15 @@ class Allocator:
         self._ends: dict[int, int] = {}  # end of a free span -> its address
         self._used: dict[int, int] = {}  # address -> bytes
         self._in_use = self._reserved = self._peak = 0
+        # A finaliser may run, and release, at any point of the methods below: it only leaves the
+        # address here while they work on the lists.
+        self._returned: deque[int] = deque()
+        self._busy = False
 
     @property
     def statistics(self) -> Statistics:
+        if not self._busy:
+            self._settle()
         return Statistics(self._in_use, self._reserved, self._peak, len(self._used))
 
     @property
@@ -50,6 +57,29 @@ class Allocator:
     def allocate(self, nbytes: int, label: str = "") -> int:
         """The address of `nbytes` bytes. OutOfMemory says what was asked, free and largest."""
         size = max(TW_ALIGNMENT, -(-nbytes // TW_ALIGNMENT) * TW_ALIGNMENT)
+        self._settle()
+        self._busy = True
+        try:
+            return self._allocate(size, label)
+        finally:
+            self._settle()
+
+    def release(self, address: int) -> None:
+        """Gives a span back, at the latest when the allocator is next called."""
+        self._returned.append(address)
+        if not self._busy:
+            self._settle()
+
+    def _settle(self) -> None:
+        self._busy = True
+        while self._returned:
+            address = self._returned.popleft()
+            size = self._used.pop(address)
+            self._in_use -= size
+            self._give(address, size)
+        self._busy = False
+
+    def _allocate(self, size: int, label: str) -> int:
         if self.largest_free < size:
             self._grow(size, label)
         found = bisect_left(self._free, (size, 0))
@@ -61,12 +91,6 @@ class Allocator:
         self._in_use += size
         self._peak = max(self._peak, self._in_use)
         return address
-
-    def release(self, address: int) -> None:
-        """Gives a span back."""
-        size = self._used.pop(address)
-        self._in_use -= size
-        self._give(address, size)
 
     def _grow(self, size: int, label: str) -> None:
         try:

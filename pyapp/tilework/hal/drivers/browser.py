@@ -22,6 +22,7 @@ from pyodide.ffi import JsException, JsProxy, to_js
 from tilework.core.errors import DeviceLost, NoSuchFile, OutOfMemory, Unsupported
 from tilework.hal._abi import TW_ALIGNMENT
 from tilework.hal.driver import Data
+from tilework.hal.drivers.visible import VisibleMemory
 from tilework.hal.library import script
 
 _PAGE = 65536
@@ -127,7 +128,7 @@ class BrowserDriver:
         self._bridge.close()
 
 
-class InlineDriver(BrowserDriver):
+class InlineDriver(VisibleMemory, BrowserDriver):
     """Slabs are Python bytes: kernels and NumPy see the same memory, nothing is copied."""
 
     mode = "inline"
@@ -146,24 +147,11 @@ class InlineDriver(BrowserDriver):
         self._slabs.append(slab)
         return -(-ctypes.addressof(slab) // TW_ALIGNMENT) * TW_ALIGNMENT, nbytes
 
-    def view(self, address: int, nbytes: int) -> memoryview:
-        return memoryview((ctypes.c_ubyte * nbytes).from_address(address)).cast("B")
-
     def write(self, address: int, data: Data) -> None:
         if isinstance(data, JsProxy):
             data.assign_to(self.view(address, data.byteLength))
-            return
-        source = memoryview(data)  # type: ignore[arg-type]
-        if source.nbytes:
-            self.view(address, source.nbytes)[:] = source.cast("B")
-
-    def read_into(self, address: int, out: Data) -> None:
-        target = memoryview(out)  # type: ignore[arg-type]
-        if target.nbytes:
-            target.cast("B")[:] = self.view(address, target.nbytes)
-
-    def clear(self, address: int, nbytes: int) -> None:
-        ctypes.memset(address, 0, nbytes)
+        else:
+            super().write(address, data)
 
 
 class ArenaDriver(BrowserDriver):

@@ -25,7 +25,7 @@ from tilework.hal._abi import (
     THREAD_GENERATION,
     THREAD_READY,
 )
-from tilework.hal.driver import Data
+from tilework.hal.drivers.visible import VisibleMemory
 
 try:
     import wasmtime
@@ -161,7 +161,7 @@ class _Machine:
         self.stopped = True
 
 
-class DesktopDriver:
+class DesktopDriver(VisibleMemory):
     """`arena` on wasmtime. See `tilework.hal.driver.Driver`."""
 
     mode = "arena"
@@ -177,6 +177,7 @@ class DesktopDriver:
         asked = f"{threads} threads asked for" if threads else f"a thread for each of {cores} cores"
         self.reason = f"desktop engine {self.engine}; {asked}"
         self._machine = _Machine()
+        self.base = self._machine.base
         self._executor: _Executor | None = None
         self._workers: list[threading.Thread] = []
         self._queue = 0
@@ -194,23 +195,6 @@ class DesktopDriver:
                 f"the memory cannot grow past {_MAX_PAGES * _PAGE:,} bytes; it has "
                 f"{memory.data_len():,}"
             ) from None
-
-    def view(self, address: int, nbytes: int) -> memoryview:
-        array = (ctypes.c_ubyte * nbytes).from_address(self._machine.base + address)
-        return memoryview(array).cast("B")
-
-    def write(self, address: int, data: Data) -> None:
-        source = memoryview(data)  # type: ignore[arg-type]
-        if source.nbytes:
-            self.view(address, source.nbytes)[:] = source.cast("B")
-
-    def read_into(self, address: int, out: Data) -> None:
-        target = memoryview(out)  # type: ignore[arg-type]
-        if target.nbytes:
-            target.cast("B")[:] = self.view(address, target.nbytes)
-
-    def clear(self, address: int, nbytes: int) -> None:
-        ctypes.memset(self._machine.base + address, 0, nbytes)
 
     # -- modules and threads -------------------------------------------------------------------
 
