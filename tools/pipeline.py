@@ -73,6 +73,7 @@ def test(arguments: list[str]) -> int:
     _ready_for_browser()
     with building():
         fetch.fetch_test_parts()
+        fetch.fetch(fetch.ONNXRUNTIME)
     sys.stdout.flush()
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
 
