@@ -5,7 +5,7 @@
  */
 
 /** The URL of a blob that imports `script`. @param {string | URL} script */
-export function importing(script) {
+function importing(script) {
   const url = new URL(script, self.location.href).href;
   if (!url.startsWith("http")) return url;
   const blob = new Blob([`import ${JSON.stringify(url)};`], { type: "text/javascript" });

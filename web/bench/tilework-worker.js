@@ -4,7 +4,6 @@
  */
 import * as bridge from "../bridge.js";
 import { serve } from "./messages.js";
-import { importing } from "./nested.js";
 
 /** @typedef {import("./messages.js").Case} Case */
 /** @typedef {import("./messages.js").Prepared} Prepared */
@@ -37,10 +36,7 @@ async function boot() {
   const micropip = pyodide.pyimport("micropip");
   await micropip.install(new URL(wheel, SITE).href);
   micropip.destroy();
-  pyodide.registerJsModule("tilework_bridge", {
-    ...bridge,
-    workerScript: importing(new URL("../compute-worker.js", import.meta.url)),
-  });
+  pyodide.registerJsModule("tilework_bridge", bridge);
   const place = pyodide.pyimport("site").getsitepackages().toJs()[0];
   pyodide.FS.writeFile(`${place}/bench_side.py`, await (await get("bench/in_page.py")).text());
   return pyodide;
