@@ -67,7 +67,7 @@ typedef struct tw_program {
   uint32_t length;
   uint32_t region_count, command_count, ref_count, slot_count;
   uint32_t regions, commands, refs, params;  // offsets
-  uint32_t state_length;    // bytes of execution state: tw_dispatch[command_count], tw_binding[ref_count]
+  uint32_t state_length;    // bytes: tw_dispatch[command_count], tw_binding[ref_count]
   uint32_t scratch_length;  // largest scratch any of its kernels needs
   uint32_t generation;      // threads that have loaded fewer executables sit it out
   uint32_t reserved[3];
@@ -132,7 +132,8 @@ typedef struct tw_queue {
   uint32_t failed_command, failed_x, failed_y, failed_z, failed_worker;
 } tw_queue;
 
-// What one thread owns. The first line is written by the host, the second by the thread.
+// What one thread owns. The first line is written by the host, the second by the thread; only the
+// submitting thread's `generation` is the host's.
 typedef struct tw_thread {
   TW_LINE tw_queue *queue;
   uint32_t worker;              // 0 is the submitting thread

@@ -5,7 +5,7 @@
  */
 import { Executor } from "./executor.js";
 import { Pool } from "./pool.js";
-import { QUEUE_POSTED, QUEUE_SHUTDOWN, THREAD_READY } from "./abi.js";
+import { QUEUE_POSTED, QUEUE_SHUTDOWN, THREAD_GENERATION, THREAD_READY } from "./abi.js";
 
 const PAGE = 65536;
 const MAX_PAGES = 65536;
@@ -204,9 +204,11 @@ export class Bridge {
     return executor.run("tw_submit", thread, [program, state, slots], "tw_resume", []);
   }
 
-  /** Whether the worker with this tw_thread takes tiles. @param {number} thread */
+  /** Whether the worker with this tw_thread takes tiles of everything loaded. @param {number} thread */
   isReady(thread) {
-    return Atomics.load(new Int32Array(this.memory.buffer), (thread + THREAD_READY) / 4) === 1;
+    const words = new Int32Array(this.memory.buffer);
+    const loaded = Atomics.load(words, (thread + THREAD_GENERATION) / 4) === this.loaded.length;
+    return loaded && Atomics.load(words, (thread + THREAD_READY) / 4) === 1;
   }
 
   /** Resolves when all the given workers take tiles. @param {number[]} threads @param {number} milliseconds */

@@ -60,21 +60,18 @@ export class Executor {
    * @param {number} thread
    * @param {number[]} parameters
    * @param {string} resume  the export that continues after a trap, given the thread
-   * @param {number[]} resumeParameters
+   * @param {number[]} again  its further parameters
    * @returns {number}
    */
-  run(name, thread, parameters, resume, resumeParameters) {
-    try {
-      return this.call(name, thread, ...parameters);
-    } catch (error) {
-      this.recover(thread, error);
-    }
+  run(name, thread, parameters, resume, again) {
     for (;;) {
       try {
-        return this.call(resume, thread, ...resumeParameters);
+        return this.call(name, thread, ...parameters);
       } catch (error) {
         this.recover(thread, error);
       }
+      name = resume;
+      parameters = again;
     }
   }
 

@@ -28,3 +28,17 @@ CALL_DEPTH: Final = 32
 
 # Nodes after inlining: a few nested calls could otherwise stand for any number.
 INLINED_NODES: Final = 1_000_000
+
+# -- the device ---------------
+
+# The least that a driver is asked for at once, bytes.
+SLAB: Final = 16 << 20
+
+# A thread's stack, bytes; kernels keep their arrays in scratch.
+STACK: Final = 128 << 10
+
+# A thread's scratch, bytes: what the L2 cache of most cores holds. Tiles are cut to fit it.
+SCRATCH: Final = 1 << 20
+
+# Plans that a session keeps; the one used longest ago goes first.
+PLANS: Final = 64

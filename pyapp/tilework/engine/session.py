@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TypeAlias
 
+from tilework.core.config import PLANS
 from tilework.core.errors import Fail
 from tilework.engine.constants import ConstantStore
 from tilework.engine.devices import turn_of
@@ -23,8 +24,6 @@ from tilework.ir.opdefs.registry import Array
 from tilework.passes import pipeline
 from tilework.plan.planner import make_draft
 from tilework.plan.specialise import value_inputs
-
-PLANS = 64  # kept; the one used longest ago goes first
 
 Key: TypeAlias = tuple[tuple[int, ...] | bytes, ...]
 

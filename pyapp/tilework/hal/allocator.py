@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tilework.core.config import SLAB
 from tilework.core.errors import OutOfMemory
 from tilework.hal._abi import TW_ALIGNMENT
-
-SLAB = 16 << 20  # bytes; the least that is asked of the driver at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tilework.core.config import SCRATCH, STACK
 from tilework.core.errors import DeviceLost, InvalidArgument, KernelFailure
 from tilework.hal._abi import (
     QUEUE_CLAIM,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from tilework.hal.kernel import Kernel
     from tilework.hal.program import Program
 
-STACK = 128 << 10  # bytes a thread; kernels keep their arrays in scratch
-SCRATCH = 1 << 20  # bytes a thread: half of the L2 cache of most cores
 BUILDS = ("relaxed", "simd")
 
 _WORDS = {

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tilework.core.config import SCRATCH
+
 PANEL: Final = 8  # columns of B that the GEMM's register tile takes
 ROWS: Final = 4  # rows of A that it takes
 
@@ -22,7 +24,6 @@ _TILE_QUERIES: Final = 128
 _FEWEST_QUERIES: Final = 32  # below, packing keys and values costs more than 5 %
 _QUERY_GROUP: Final = 16  # GROUP of kernels/attention/f32_attention.c
 _KEY_BLOCK: Final = 512
-_SCRATCH_LIMIT: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def attention_tiles(
     heads: int,
     batch: int,
     threads: int,
-    limit: int = _SCRATCH_LIMIT,
+    limit: int = SCRATCH,
 ) -> AttentionTiles:
     """Tiles of f32_attention; `limit` is the scratch a thread has, in bytes.
 
