@@ -1,9 +1,14 @@
-// The register tile of every f32 product: up to 4 rows of C by one panel of 8 columns.
+// The register tile of every f32 product: up to TW_ROWS rows of C by one panel of 8 columns.
 //
 //   c[i][j] = start[i][j] + sum over p of a[i][p] * b[p][j]
 //
-// A panel is (k, 8) floats, 16-byte aligned rows. Eight accumulators, two vectors of B and one of A
-// fill V8's registers; 4 x 12 and 6 x 8 spill (26 .. 42 of 58 GF/s, Chromium 156, Zen 5, 2026-11).
+// A panel is (k, 8) floats, 16-byte aligned rows. Twelve accumulators, two vectors of B and one of A
+// are the fifteen registers that V8 hands out on x86, and more than the eight products that a core of
+// two multiply-adds a cycle and four cycles each needs under way. Nothing may be added: with one value
+// more V8 spills in the loop (26 .. 42 GF/s for 56, Chromium 156, Zen 4 and 5, 2026-11). Hence
+// - one function for each number of rows, never inlined, so that pointers stay in registers too;
+// - HIDE: Clang's loop strength reduction would make `b + 4` an addition and another register; a
+//   pointer that it cannot see through keeps its offset in the load.
 // A is read where it lies, by load32_splat: nothing is packed, and C's rows may have any stride.
 // `start` may be `c` itself (to go on with a sum), a row of 8 with stride 0 (a bias), or zeros.
 #ifndef TW_MICROKERNEL_H
@@ -13,7 +18,11 @@
 #include "simd.h"
 
 #define TW_PANEL 8  // columns
-#define TW_ROWS 4   // most rows of one call
+#ifdef TW_RELAXED
+#define TW_ROWS 6  // most rows of one call
+#else
+#define TW_ROWS 5  // a product that is not fused passes through one more register
+#endif
 
 typedef struct tw_strip {
   const float *a;
@@ -24,14 +33,20 @@ typedef struct tw_strip {
   uint32_t ld_start;
   float *c;
   uint32_t ldc;
+  // What to read, and not use, along the way: `ahead_step` bytes farther at each step of k, so that
+  // the next panel is in cache when its turn comes. WebAssembly has no prefetch. Step 0 reads one
+  // place again and again, which costs nothing.
+  const uint8_t *ahead;
+  uint32_t ahead_step;
 } tw_strip;
 
 #define TW_UNROLLED _Pragma("clang loop unroll(full)")
+#define TW_HIDE(pointer) __asm__("" : "+r"(pointer))
 
 // `rows` is a constant where this is inlined. A fused multiply-add waits four cycles for the one
-// before it, an add two: with three rows, so six sums, the separate instructions are faster (59 and
-// 47 GF/s), with four there is nothing to choose.
-static inline __attribute__((always_inline)) void tw_strip_rows(const tw_strip *s, int rows) {
+// before it, an add two or three: three rows, so six sums, are faster by separate instructions
+// (Zen 5: 59 and 47 GF/s; Zen 4: no difference).
+TW_INLINE void tw_strip_rows(const tw_strip *s, int rows) {
   v128_t sum[TW_ROWS][2];
   const float *a[TW_ROWS], *b = s->b;
   TW_UNROLLED for (int i = 0; i < rows; i++) {
@@ -40,9 +55,16 @@ static inline __attribute__((always_inline)) void tw_strip_rows(const tw_strip *
     sum[i][1] = wasm_v128_load(start + 4);
     a[i] = s->a + (uint32_t)i * s->lda;
   }
+  const volatile uint8_t *ahead = s->ahead;
+  uint32_t step = s->ahead_step;
   for (uint32_t p = s->k; p != 0; p--) {
+    TW_HIDE(b);
     v128_t b0 = wasm_v128_load(b), b1 = wasm_v128_load(b + 4);
     b += TW_PANEL;
+    if (rows > 3) {
+      (void)*ahead;
+      ahead += step;
+    }
     TW_UNROLLED for (int i = 0; i < rows; i++) {
       v128_t x = wasm_v128_load32_splat(a[i]++);
       if (rows == 3) {
@@ -63,8 +85,7 @@ static inline __attribute__((always_inline)) void tw_strip_rows(const tw_strip *
 
 // The same for few rows: `ways` partial sums of each, so that eight products are under way and not
 // two or four, which would wait for each other.
-static inline __attribute__((always_inline)) void tw_strip_few(const tw_strip *s, int rows,
-                                                               int ways) {
+TW_INLINE void tw_strip_few(const tw_strip *s, int rows, int ways) {
   v128_t sum[TW_ROWS][2];  // [row * ways + way]
   const float *a[TW_ROWS], *b = s->b;
   TW_UNROLLED for (int i = 0; i < rows; i++) {
@@ -77,6 +98,7 @@ static inline __attribute__((always_inline)) void tw_strip_few(const tw_strip *s
   }
   uint32_t p = s->k;
   for (; p >= (uint32_t)ways; p -= ways, b += ways * TW_PANEL) {
+    TW_HIDE(b);
     TW_UNROLLED for (int u = 0; u < ways; u++) {
       v128_t b0 = wasm_v128_load(b + u * TW_PANEL), b1 = wasm_v128_load(b + u * TW_PANEL + 4);
       TW_UNROLLED for (int i = 0; i < rows; i++) {
@@ -105,14 +127,33 @@ static inline __attribute__((always_inline)) void tw_strip_few(const tw_strip *s
   }
 }
 
-// The same for `rows` of 1 .. 4.
+#define TW_STRIP_OF(rows) \
+  static __attribute__((noinline)) void tw_strip_##rows(const tw_strip *s) { tw_strip_rows(s, rows); }
+TW_STRIP_OF(3)
+TW_STRIP_OF(4)
+TW_STRIP_OF(5)
+#if TW_ROWS == 6
+TW_STRIP_OF(6)
+#endif
+static __attribute__((noinline)) void tw_strip_1(const tw_strip *s) { tw_strip_few(s, 1, 4); }
+static __attribute__((noinline)) void tw_strip_2(const tw_strip *s) { tw_strip_few(s, 2, 2); }
+
+// The same for `rows` of 1 .. TW_ROWS.
 static inline void tw_strip_any(const tw_strip *s, uint32_t rows) {
   switch (rows) {
-    case 1: tw_strip_few(s, 1, 4); break;
-    case 2: tw_strip_few(s, 2, 2); break;
-    case 3: tw_strip_rows(s, 3); break;
-    default: tw_strip_rows(s, 4); break;
+    case 1: tw_strip_1(s); break;
+    case 2: tw_strip_2(s); break;
+    case 3: tw_strip_3(s); break;
+    case 4: tw_strip_4(s); break;
+    case 5: tw_strip_5(s); break;
+#if TW_ROWS == 6
+    case 6: tw_strip_6(s); break;
+#endif
   }
 }
+
+// Strips that `rows` are cut into; rows / strips each and one more in the first rows % strips, for a
+// strip of one or two rows takes as long as one of four.
+static inline uint32_t tw_strips(uint32_t rows) { return (rows + TW_ROWS - 1) / TW_ROWS; }
 
 #endif

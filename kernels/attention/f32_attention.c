@@ -169,14 +169,16 @@ uint32_t f32_attention(const tw_dispatch *d, const tw_tile *t) {
                     minimum(p->value_size - j, TW_PANEL));
 
     for (uint32_t i0 = 0; i0 < rows; i0 += GROUP) {
-      uint32_t group = minimum(rows - i0, GROUP);
+      uint32_t group = minimum(rows - i0, GROUP), strips = tw_strips(group);
       tw_strip s = {.lda = p->q_row, .k = size, .start = zeros, .ldc = block};
+      s.ahead = (const uint8_t *)zeros;
       for (uint32_t j = 0; j < count; j += TW_PANEL)
-        for (uint32_t i = 0; i < group; i += TW_ROWS) {
+        for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip) {
+          strip = group / strips + (n < group % strips);
           s.a = q + (size_t)(i0 + i) * p->q_row;
           s.b = turned + (size_t)j * size;
           s.c = scores + (size_t)i * block + j;
-          tw_strip_any(&s, minimum(group - i, TW_ROWS));
+          tw_strip_any(&s, strip);
         }
 
       for (uint32_t i = 0; i < group; i++)
@@ -184,15 +186,16 @@ uint32_t f32_attention(const tw_dispatch *d, const tw_tile *t) {
               m ? m + (size_t)(i0 + i) * p->mask_row + (size_t)from * p->mask_column : 0,
               p->mask_column, &states[i0 + i], sums + (size_t)(i0 + i) * wide, wide, from == 0);
 
-      tw_strip o = {.lda = block, .k = count, .ldc = wide};
+      tw_strip o = {.lda = block, .k = count, .ldc = wide, .ahead = s.ahead};
       for (uint32_t j = 0; j < wide; j += TW_PANEL)
-        for (uint32_t i = 0; i < group; i += TW_ROWS) {
+        for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip) {
+          strip = group / strips + (n < group % strips);
           o.a = scores + (size_t)i * block;
           o.b = values + (size_t)j * count;
           o.c = sums + (size_t)(i0 + i) * wide + j;
           o.start = from ? o.c : zeros;
           o.ld_start = from ? wide : 0;
-          tw_strip_any(&o, minimum(group - i, TW_ROWS));
+          tw_strip_any(&o, strip);
         }
     }
   }

@@ -83,22 +83,6 @@ static void copy_rows(float *to, uint32_t ld_to, const float *from, uint32_t ld_
     for (uint32_t j = 0; j < columns; j++) to[i * ld_to + j] = from[i * ld_from + j];
 }
 
-// Reads a word of each cache line of a panel's block before its products, since WebAssembly has no
-// prefetch. In a run of loads and nothing else as many lines are under way as the core can ask for;
-// between products it is a dozen, and a panel that comes from memory then costs half as much again.
-// Products of MiniLM, weights in memory: 16 rows 8.8 -> 7.7 ms, 128 rows 56 -> 54 (Chromium 156,
-// Zen 5, 2026-11). Shares of the next panel between strips of rows: no gain.
-static __attribute__((noinline)) void touch(const float *from, uint32_t count) {
-  uint32_t i = 0;
-  for (; i + 64 <= count; i += 64) {
-    (void)*(const volatile float *)(from + i);
-    (void)*(const volatile float *)(from + i + 16);
-    (void)*(const volatile float *)(from + i + 32);
-    (void)*(const volatile float *)(from + i + 48);
-  }
-  for (; i < count; i += 16) (void)*(const volatile float *)(from + i);
-}
-
 // Whether `rows` of `columns` elements from element `first` on, `stride` apart, lie in a binding.
 // The pointers are made from the very numbers that are checked here, so that even absurd strides,
 // whose sum wraps, lead to no other place.
@@ -142,7 +126,7 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
   int scaled = p->alpha != 1;  // else the sum begins with the bias, at no cost
   int plain = !scaled && p->activation == GEMM_ACTIVATION_NONE && !residuals;
 
-  uint32_t k0 = 0;
+  uint32_t k0 = 0, strips = tw_strips(rows);
   do {
     uint32_t k = minimum(p->k - k0, TW_GEMM_KC);
     int last = k0 + k == p->k;
@@ -158,10 +142,12 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
       }
       finish f = {scaled, p->alpha, panel_bias, 0, p->ldr, p->activation};
       const float *block = b + (size_t)j * p->k + k0 * TW_PANEL;
-      if (rows > TW_ROWS) touch(block, k * TW_PANEL);
-      tw_strip s = {.lda = p->lda, .k = k, .b = block};
-      for (uint32_t i = 0; i < rows; i += TW_ROWS) {
-        uint32_t strip = minimum(rows - i, TW_ROWS);
+      // All strips together read ahead in the next panel's block; the last panel has none after it.
+      const float *next = j + TW_PANEL < columns ? block + (size_t)p->k * TW_PANEL : block;
+      tw_strip s = {.lda = p->lda, .k = k, .b = block, .ahead = (const uint8_t *)next};
+      s.ahead_step = TW_PANEL * sizeof(float) / strips;
+      for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip, s.ahead += s.ahead_step * k) {
+        strip = rows / strips + (n < rows % strips);
         s.a = a + (size_t)i * p->lda + k0;
         s.c = c + (size_t)i * p->ldc + j;
         s.ldc = p->ldc;

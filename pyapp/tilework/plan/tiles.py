@@ -12,7 +12,7 @@ from typing import Final
 from tilework.core.config import SCRATCH
 
 PANEL: Final = 8  # columns of B that the GEMM's register tile takes
-ROWS: Final = 4  # rows of A that it takes
+ROWS: Final = 6  # rows of A that it takes
 
 _TILES_A_THREAD: Final = 8  # a thread that came late or was interrupted leaves little undone
 _LEAST_WORK: Final = 250_000  # multiply-adds of a tile, 8 µs: claiming one costs 1 to 2 %
