@@ -34,7 +34,7 @@ typedef struct tw_strip {
   float *c;
   uint32_t ldc;
   // What to read, and not use, along the way: `ahead_step` bytes farther at each step of k, so that
-  // the next panel is in cache when its turn comes. WebAssembly has no prefetch. Step 0 reads one
+  // the next panel is in cache when its turn comes (gemm/README.md has the figures). Step 0 reads one
   // place again and again, which costs nothing.
   const uint8_t *ahead;
   uint32_t ahead_step;

@@ -14,7 +14,7 @@
 #include "microkernel.h"
 
 #ifndef TW_GEMM_KC
-#define TW_GEMM_KC 512
+#define TW_GEMM_KC 1536
 #endif
 
 static const float zeros[TW_PANEL] = {0};

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilework.plan.tiles import (
+    ROWS,
     GemmTiles,
     attention_scratch,
     attention_tiles,
@@ -25,8 +26,8 @@ def test_gemm_tiles_are_what_the_kernel_takes(
     m: int, n: int, k: int, batch: int, threads: int
 ) -> None:
     tiles = gemm_tiles(m, n, k, batch, threads)
-    assert tiles.tile_m % 4 == 0 and tiles.tile_n % 8 == 0 and tiles.scratch == 0
-    assert 0 < tiles.tile_m < m + 4 and 0 < tiles.tile_n < n + 8
+    assert tiles.tile_m % ROWS == 0 and tiles.tile_n % 8 == 0 and tiles.scratch == 0
+    assert 0 < tiles.tile_m < m + ROWS and 0 < tiles.tile_n < n + 8
     x, y, z = tiles.counts(m, n, batch)
     assert (x - 1) * tiles.tile_n < n <= x * tiles.tile_n
     assert (y - 1) * tiles.tile_m < m <= y * tiles.tile_m
@@ -51,7 +52,7 @@ def test_two_threads_find_work(shape: tuple[int, int, int, int], least: int) -> 
 
 
 def test_tiny_products_stay_whole() -> None:
-    assert gemm_tiles(4, 8, 8, 1, 16) == GemmTiles(4, 8, 0)
+    assert gemm_tiles(4, 8, 8, 1, 16) == GemmTiles(ROWS, 8, 0)
 
 
 def test_thin_products_take_many_rows() -> None:

@@ -7,6 +7,7 @@ files carry the measurements behind the numbers. Nothing here knows buffers or g
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from tilework.core.config import SCRATCH
@@ -14,7 +15,7 @@ from tilework.core.config import SCRATCH
 PANEL: Final = 8  # columns of B that the GEMM's register tile takes
 ROWS: Final = 6  # rows of A that it takes
 
-_TILES_A_THREAD: Final = 8  # a thread that came late or was interrupted leaves little undone
+_TILES_A_THREAD: Final = 4  # a thread that came late or was interrupted leaves little undone
 _LEAST_WORK: Final = 250_000  # multiply-adds of a tile, 8 µs: claiming one costs 1 to 2 %
 _TILE_M: Final = 64  # rows for which a panel of B stays in L1, A's block of k in L2
 _PACK_BYTES: Final = 65_536
@@ -22,6 +23,7 @@ _SIDE: Final = 4  # SIDE of kernels/gemm/f32_gemm_pack_b.c
 _HEADS_A_THREAD: Final = 4  # fewer than products: cutting a head packs its keys again
 _TILE_QUERIES: Final = 128
 _FEWEST_QUERIES: Final = 32  # below, packing keys and values costs more than 5 %
+_QUERY_STEP: Final = 4  # a divisor of the group, so that few groups are short
 _QUERY_GROUP: Final = 16  # GROUP of kernels/attention/f32_attention.c
 _KEY_BLOCK: Final = 512
 
@@ -116,10 +118,11 @@ def attention_tiles(
     cuts = -(-_HEADS_A_THREAD * threads // made) if threads > 1 else 1
     shortest = min(query_length, _FEWEST_QUERIES)
     rows = min(_TILE_QUERIES, max(shortest, -(-query_length // cuts)))
-    tile_rows = _evenly(query_length, max(1, -(-query_length // rows)), ROWS)
+    tile_rows = _evenly(query_length, max(1, -(-query_length // rows)), _QUERY_STEP)
     block = min(-(-key_length // PANEL) * PANEL, _KEY_BLOCK)
-    while tile_rows > ROWS and attention_scratch(tile_rows, PANEL, head_size, value_size) > limit:
-        tile_rows = _evenly(tile_rows, 2, ROWS)
+    needed = partial(attention_scratch, key_block=PANEL, head_size=head_size, value_size=value_size)
+    while tile_rows > _QUERY_STEP and needed(tile_rows) > limit:
+        tile_rows = _evenly(tile_rows, 2, _QUERY_STEP)
     spare = limit - attention_scratch(tile_rows, 0, head_size, value_size)
     each = attention_scratch(0, PANEL, head_size, value_size)
     block = max(PANEL, min(block, spare // each * PANEL))
