@@ -27,6 +27,7 @@ from tilework.hal.library import script
 
 _PAGE = 65536
 _MAX_BYTES = 65536 * _PAGE
+_VIEWS = 256  # kept; more than the inputs and outputs of a few plans
 _IDLE_SPINS = 30_000  # about 40 us: a run that follows at once finds the workers awake
 _NOT_ISOLATED = (
     "this page is not cross-origin isolated, so the browser lends it no shared memory and tilework "
@@ -168,7 +169,20 @@ class ArenaDriver(BrowserDriver):
         super().__init__(exports, exports.openArena(worker_script), reason)
         self.threads = threads
         self.may_block = not window
-        self._bytes = self._bridge.bytes
+        self._views: dict[tuple[int, int], Any] = {}
+
+    def _view(self, address: int, nbytes: int) -> Any:
+        """A Uint8Array over the span, kept: making one and its proxy costs ten small copies.
+
+        It stays valid when the memory grows, since the memory is shared and never moves.
+        """
+        span = address, nbytes
+        view = self._views.get(span)
+        if view is None:
+            if len(self._views) >= _VIEWS:
+                self._views.clear()
+            view = self._views[span] = self._bridge.bytes(address, nbytes)
+        return view
 
     def reserve(self, nbytes: int) -> tuple[int, int]:
         pages = -(-nbytes // _PAGE)
@@ -186,12 +200,12 @@ class ArenaDriver(BrowserDriver):
             return
         source = memoryview(data)  # type: ignore[arg-type]
         if source.nbytes:
-            self._bytes(address, source.nbytes).assign(source.cast("B"))
+            self._view(address, source.nbytes).assign(source.cast("B"))
 
     def read_into(self, address: int, out: Data) -> None:
         target = memoryview(out)  # type: ignore[arg-type]
         if target.nbytes:
-            self._bytes(address, target.nbytes).assign_to(target.cast("B"))
+            self._view(address, target.nbytes).assign_to(target.cast("B"))
 
     def clear(self, address: int, nbytes: int) -> None:
         self._bridge.clear(address, nbytes)
