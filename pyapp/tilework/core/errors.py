@@ -75,5 +75,9 @@ class DeviceLost(TileworkError, RuntimeError):
     """The device is closed or its threads cannot be brought back."""
 
 
+class NotReady(TileworkError, RuntimeError):
+    """A transient is used by the host before it has memory."""
+
+
 class Unsupported(TileworkError, RuntimeError):
     """This browser or page lacks what the operation needs."""

@@ -1,14 +1,16 @@
 """Buffer: a span of device memory, and the copies between it and the host.
 
-A buffer owns its span; a subspan keeps its parent alive and owns nothing. The device's allocator
-decides where it lies, the driver moves the bytes.
+A buffer owns its span; a subspan keeps its root alive and owns nothing. The device's allocator
+decides where it lies, the driver moves the bytes. Programs and submissions hold buffers: `free()`
+ends the use by name, the span goes back with the last holder.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tilework.core.errors import DeviceLost, OutOfRange
+from tilework.core.errors import DeviceLost, InvalidArgument, NotReady, OutOfRange
+from tilework.hal.usage import Access, MemoryType, Usage
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -17,64 +19,151 @@ if TYPE_CHECKING:
     from tilework.hal.driver import Data
 
 
-def _nbytes(data: Data) -> int:
-    # A JS typed array (browser driver) has no buffer protocol but says its length.
+def nbytes_of(data: Data) -> int:
+    """Bytes of host data; a JS typed array has no buffer protocol but says its length."""
     length = getattr(data, "byteLength", None)
     return int(length) if length is not None else memoryview(data).nbytes  # type: ignore[arg-type]
 
 
 class Buffer:
-    """`nbytes` bytes of device memory at `address`. Freed by `free()`, `with`, or its last use."""
+    """`nbytes` bytes of device memory. Freed by `free()`, `with`, or its last use.
 
-    __slots__ = ("__weakref__", "_device", "_parent", "address", "label", "nbytes")
+    `usage` and `access` say what it may be used for, `memory` what it is. A `transient` one comes
+    from `Queue.alloca` and has memory from its `stage` on.
+    """
+
+    __slots__ = (
+        "__weakref__", "_address", "_freed", "_given_back", "_holds", "_offset", "_ready", "_root",
+        "access", "device", "label", "memory", "nbytes", "transient", "usage",
+    )  # fmt: skip
 
     def __init__(
-        self, device: Device, address: int, nbytes: int, label: str, parent: Buffer | None = None
+        self,
+        device: Device,
+        address: int | None,
+        nbytes: int,
+        label: str,
+        *,
+        usage: Usage = Usage.ALL,
+        access: Access = Access.ALL,
+        memory: MemoryType = MemoryType.DEVICE,
+        root: Buffer | None = None,
+        offset: int = 0,
     ) -> None:
-        self._device: Device | None = device
-        self._parent = parent
-        self.address = address
+        """For Device: no `address` makes a transient; a subspan lies at `offset` of its `root`."""
+        self._freed = self._given_back = False
+        self._root = root
+        self._offset = offset
+        self._address = address
+        self._holds = 0
+        self._ready = address is not None
+        self.transient: bool = address is None if root is None else root.transient
+        self.device = device
         self.nbytes = nbytes
         self.label = label
+        self.usage = usage
+        self.access = access or Access.ALL
+        self.memory = memory
 
     def __repr__(self) -> str:
-        what = "Buffer" if self._parent is None else "Subspan"
-        state = "" if self._device else ", freed"
-        where = f"{self.nbytes:,} bytes at {self.address:#x}"
+        root = self._root or self
+        what = "Buffer" if self._root is None else "Subspan"
+        state = ", freed" if self._freed or root._freed else ""
+        if root._address is None:
+            where = f"{self.nbytes:,} bytes without memory"
+        else:
+            where = f"{self.nbytes:,} bytes at {root._address + self._offset:#x}"
         return f"<{what} {self.label or 'unnamed'}: {where}{state}>"
 
-    def _alive(self) -> Device:
-        root = self
-        while root._parent is not None:
-            root = root._parent
-        if root._device is None or self._device is None:
+    # -- where it lies -------------------------------------------------------------------------
+
+    @property
+    def root(self) -> Buffer:
+        """The buffer that owns the span: itself, or the one it was cut from."""
+        return self._root or self
+
+    @property
+    def offset(self) -> int:
+        """Where it begins in its root, bytes."""
+        return self._offset
+
+    @property
+    def address(self) -> int:
+        """Where it lies in device memory. DeviceLost when freed, NotReady without memory."""
+        self.check_alive()
+        return self.placed()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the host may use its bytes: a transient's alloca has happened."""
+        return (self._root or self)._ready
+
+    def placed(self) -> int:
+        """The address for a holder, for whom `free()` by name means nothing yet."""
+        root = self._root or self
+        if root._address is None:
+            if root._given_back:
+                raise DeviceLost(f"{self!r} was used after its memory was given back")
+            raise NotReady(f"{self!r} has no memory yet; wait for its alloca")
+        return root._address + self._offset
+
+    def overlaps(self, other: Buffer) -> bool:
+        """Whether the two have a byte in common, known also before they have memory."""
+        a, b = self._root or self, other._root or other
+        if a is b:
+            mine, its = self._offset, other._offset
+        elif a._address is None or b._address is None:
+            return False  # memory is handed out once
+        else:
+            # Outside memory may have been imported twice.
+            mine, its = a._address + self._offset, b._address + other._offset
+        return mine < its + other.nbytes and its < mine + self.nbytes
+
+    # -- checks --------------------------------------------------------------------------------
+
+    def check_alive(self) -> None:
+        """DeviceLost when this buffer, or the one it was cut from, was freed."""
+        if self._freed or (self._root is not None and self._root._freed):
             raise DeviceLost(f"{self!r} was used after it was freed")
-        return self._device
 
     def check_range(self, offset: int, nbytes: int) -> None:
         """OutOfRange unless `nbytes` bytes at `offset` lie inside a live buffer."""
-        self._alive()
+        self.check_alive()
         if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
             raise OutOfRange(
                 f"{nbytes:,} bytes at offset {offset:,} leave {self!r}"
             )
 
+    def _host_address(self) -> int:
+        if not (self._root or self)._ready:
+            raise NotReady(f"{self!r} has no memory for the host yet; wait for its alloca")
+        return self.placed()
+
+    # -- bytes ---------------------------------------------------------------------------------
+
     def subspan(self, offset: int, nbytes: int | None = None, label: str = "") -> Buffer:
         """The `nbytes` (default: all the rest) at `offset`, sharing this buffer's memory."""
         nbytes = self.nbytes - offset if nbytes is None else nbytes
         self.check_range(offset, nbytes)
-        device = self._alive()
-        return Buffer(device, self.address + offset, nbytes, label or self.label, self)
+        return Buffer(
+            self.device, None, nbytes, label or self.label,
+            usage=self.usage, access=self.access, memory=self.memory,
+            root=self._root or self, offset=self._offset + offset,
+        )  # fmt: skip
 
     def write(self, data: Data, offset: int = 0) -> None:
         """Copies C-contiguous host bytes into the buffer at `offset`."""
-        self.check_range(offset, _nbytes(data))
-        self._alive().driver.write(self.address + offset, data)
+        nbytes = nbytes_of(data)
+        self.check_range(offset, nbytes)
+        self.device.driver.write(self._host_address() + offset, data)
+        self.device.copied_in += nbytes
 
     def read_into(self, out: Data, offset: int = 0) -> None:
         """Fills the writable C-contiguous host buffer `out` from `offset` on."""
-        self.check_range(offset, _nbytes(out))
-        self._alive().driver.read_into(self.address + offset, out)
+        nbytes = nbytes_of(out)
+        self.check_range(offset, nbytes)
+        self.device.driver.read_into(self._host_address() + offset, out)
+        self.device.copied_out += nbytes
 
     def read(self, offset: int = 0, nbytes: int | None = None) -> bytes:
         """A copy of `nbytes` (default: all the rest) at `offset`."""
@@ -84,13 +173,51 @@ class Buffer:
 
     def view(self) -> memoryview | None:
         """The memory itself, writable, where the host can see it; else None (browser `arena`)."""
-        return self._alive().driver.view(self.address, self.nbytes)
+        self.check_alive()
+        return self.device.driver.view(self._host_address(), self.nbytes)
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Keeps the span, whatever `free()` says, until `let_go`; keep the object itself too."""
+        self.check_alive()
+        (self._root or self)._holds += 1
+
+    def let_go(self) -> None:
+        """Undoes one `hold`; the last one of a freed buffer gives the span back."""
+        root = self._root or self
+        root._holds -= 1
+        if root._freed and not root._holds:
+            root._give_back()
+
+    def stage(self) -> None:
+        """For alloca: takes memory for a transient that has none. OutOfMemory."""
+        self.check_alive()
+        if self._address is None:
+            self._address = self.device.take(self.nbytes, self.label)
+
+    def commit(self) -> None:
+        """For alloca: its waits are reached, the host may use the memory from now on."""
+        if self._address is None:
+            raise InvalidArgument(f"{self!r} was not staged")
+        self._ready = True
 
     def free(self) -> None:
-        """Gives the memory back. A second call does nothing; a subspan's frees nothing."""
-        device, self._device = self._device, None
-        if device is not None and self._parent is None:
-            device.release(self.address)
+        """Gives the memory back once nobody holds it. A second call, or a subspan's, frees nothing.
+
+        The buffer cannot be used by name after this; programs that recorded it still run.
+        """
+        self._freed = True
+        if self._root is None and not self._holds:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._given_back:
+            return
+        self._given_back = True
+        if self._address is not None:
+            self.device.release(self._address)
+            self._address = None
 
     def __enter__(self) -> Buffer:
         return self
@@ -104,4 +231,7 @@ class Buffer:
         self.free()
 
     def __del__(self) -> None:
-        self.free()
+        # Who holds it also refers to it: nobody holds it any more.
+        self._freed = True
+        if self._root is None:
+            self._give_back()

@@ -8,8 +8,7 @@ writes it to device memory; after that nothing about it changes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from tilework.core.errors import InvalidArgument, OutOfRange
 from tilework.hal._abi import (
@@ -30,25 +29,14 @@ from tilework.hal._abi import (
 )
 from tilework.hal.buffer import Buffer
 from tilework.hal.kernels.processor import COPY, FILL, FillParams
-from tilework.hal.program import CommandInfo, Program
+from tilework.hal.program import Bindable, CommandInfo, Need, Program, Slot, refuse_use
+from tilework.hal.usage import NEEDED, Usage
 
 if TYPE_CHECKING:
     from tilework.hal.device import Device
     from tilework.hal.kernel import Kernel
 
 _PARAMS_ALIGNMENT = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A binding known at submit: `nbytes` at `offset` of the submission's buffer `index`."""
-
-    index: int
-    offset: int
-    nbytes: int
-
-
-Bindable: TypeAlias = "Buffer | Slot | None"
 
 
 class _Command(NamedTuple):
@@ -60,10 +48,20 @@ class _Command(NamedTuple):
     params: bytes
 
 
+class _Captured(bytes):
+    """An update's source: part of the program's own image, its address known at finish."""
+
+
+_Source: TypeAlias = "Buffer | Slot | _Captured | None"
+_Ref: TypeAlias = tuple[int, int, int]  # slot, or address in TW_NO_SLOT; offset; bytes
+_IMPLICIT: Final = -1  # and below: the slot of a transient, counted downwards until finish
+
+
 class CommandBuffer:
     """Records commands for one program; `finish()` once, then it is spent."""
 
     def __init__(self, device: Device, label: str = "") -> None:
+        self._retained: dict[int, Buffer] = {}  # by the id of the root, held
         self._device = device
         self._label = label
         self._commands: list[_Command] = []
@@ -71,8 +69,9 @@ class CommandBuffer:
         self._regions: list[tuple[int, int, int]] = []  # first command, count, tiles
         self._region_start = 0
         self._region_tiles = 0
-        self._retained: dict[int, object] = {}
-        self._slot_extents: list[int] = []
+        self._needs: list[Need] = []
+        self._implicit: list[Buffer] = []
+        self._copies: list[tuple[Buffer | Slot, Buffer | Slot]] = []
         self._updates: list[tuple[int, bytes]] = []  # command number, its source's bytes
         self._generation = 0
         self._scratch = 0
@@ -100,10 +99,7 @@ class CommandBuffer:
                 f"{kernel.name}: takes {len(kernel.bindings)} bindings "
                 f"({', '.join(b.name for b in kernel.bindings)}), {len(bindings)} were given"
             )
-        refs = tuple(
-            self._ref(kernel, i, bindable) for i, bindable in enumerate(bindings)
-        )
-        self._record(kernel, counts, packed, refs, scratch, label)
+        self._record(kernel, counts, packed, bindings, scratch, label)
 
     def barrier(self) -> None:
         """Everything recorded before is finished before anything recorded after begins."""
@@ -134,24 +130,27 @@ class CommandBuffer:
         if _overlap(source, target):
             raise InvalidArgument(f"copy: {source!r} and {target!r} overlap")
         self.dispatch(COPY, _pieces(target.nbytes), None, [source, target], label=label)
+        if isinstance(source, Slot) or isinstance(target, Slot):
+            self._copies.append((source, target))
 
     def update(self, target: Buffer | Slot, data: bytes | bytearray, *, label: str = "") -> None:
         """Writes `data`, captured now, to `target` when the program runs."""
-        data = bytes(data)
-        if len(data) != target.nbytes:
+        captured = _Captured(data)
+        if len(captured) != target.nbytes:
             raise InvalidArgument(
-                f"update: {len(data):,} bytes were given for a target of {target.nbytes:,}"
+                f"update: {len(captured):,} bytes were given for a target of {target.nbytes:,}"
             )
-        # The source is the program's own image; its address is known at finish.
-        refs = ((TW_NO_SLOT, 0, len(data)), self._ref(COPY, 1, target))
-        self._updates.append((len(self._commands), data))
-        self._record(COPY, _pieces(target.nbytes), b"", refs, 0, label)
+        self._record(COPY, _pieces(target.nbytes), b"", [captured, target], 0, label)
 
-    def finish(self) -> Program:
-        """Writes the program to device memory. The command buffer is spent after this."""
+    def finish(self, *, reusable: bool = True) -> Program:
+        """Writes the program to device memory. The command buffer is spent after this.
+
+        One that is not `reusable` is submitted once and gives its memory back at its end.
+        OutOfMemory leaves the command buffer as it was.
+        """
         self.barrier()
-        self._finished = True
         device, commands = self._device, self._commands
+        slots = len(self._needs) + len(self._implicit)
         first_ref, first_param = 0, 0
         layout: list[tuple[int, int]] = []  # first ref, params offset within the params part
         refs: list[tuple[int, int, int]] = []
@@ -159,7 +158,7 @@ class CommandBuffer:
         for command in commands:
             layout.append((first_ref, first_param))
             first_ref += len(command.refs)
-            refs.extend(command.refs)
+            refs.extend(self._numbered(ref) for ref in command.refs)
             tail += command.params
             first_param = _pad(tail)
         update_offsets = []
@@ -173,15 +172,24 @@ class CommandBuffer:
         at_refs = at_commands + COMMAND_SIZE * len(commands)
         at_params = at_refs + REF_SIZE * len(refs)
         length = at_params + len(tail)
-        image = device.allocate(length, f"program {self._label}")
+        state_length = DISPATCH_SIZE * len(commands) + BINDING_SIZE * len(refs)
+        made: list[Buffer] = []
+        try:
+            made.append(device.allocate(length, f"program {self._label}"))
+            made.append(device.allocate(max(1, state_length), f"state of {self._label}"))
+            made.append(device.allocate(max(1, BINDING_SIZE * slots), "slot table"))
+        except BaseException:
+            for buffer in made:
+                buffer.free()
+            raise
+        image, state, table = made
         for number, offset in update_offsets:
             index = layout[number][0]
             refs[index] = (TW_NO_SLOT, image.address + at_params + offset, refs[index][2])
-        state_length = DISPATCH_SIZE * len(commands) + BINDING_SIZE * len(refs)
         parts = [
             PROGRAM_FORMAT.pack(
                 TW_PROGRAM_MAGIC, length, len(self._regions), len(commands), len(refs),
-                len(self._slot_extents), at_regions, at_commands, at_refs, at_params,
+                slots, at_regions, at_commands, at_refs, at_params,
                 state_length, self._scratch, self._generation,
             )
         ]  # fmt: skip
@@ -196,16 +204,30 @@ class CommandBuffer:
         parts += [REF_FORMAT.pack(*ref) for ref in refs]
         parts.append(bytes(tail))
         image.write(b"".join(parts))
+        self._finished = True
+        retained, self._retained = self._retained, {}
         return Program(
             self._label,
             image,
-            device.allocate(max(1, state_length), f"state of {self._label}"),
-            device.allocate(max(1, BINDING_SIZE * len(self._slot_extents)), "slot table"),
-            tuple(self._slot_extents),
+            state,
+            table,
+            tuple(self._needs),
             tuple(self._infos),
             len(self._regions),
-            tuple(self._retained.values()),
+            tuple(retained.values()),
+            implicit=tuple(self._implicit),
+            copies=tuple(self._copies),
+            one_shot=not reusable,
         )
+
+    def _numbered(self, ref: _Ref) -> _Ref:
+        """Implicit slots come after the caller's own, whose number is now known."""
+        slot, offset, nbytes = ref
+        return (len(self._needs) + _IMPLICIT - slot, offset, nbytes) if slot < 0 else ref
+
+    def __del__(self) -> None:
+        for buffer in self._retained.values():
+            buffer.let_go()
 
     # -- recording -----------------------------------------------------------------------------
 
@@ -232,23 +254,48 @@ class CommandBuffer:
             )
         return packed
 
-    def _ref(self, kernel: Kernel, index: int, bindable: Bindable) -> tuple[int, int, int]:
+    def _check(self, kernel: Kernel, index: int, bindable: _Source, usage: Usage) -> None:
+        binding = kernel.bindings[index]
         if bindable is None:
-            binding = kernel.bindings[index]
             if not binding.optional:
                 raise InvalidArgument(f"{kernel.name}: binding {binding.name} is missing")
-            return TW_NO_SLOT, 0, 0
-        if isinstance(bindable, Slot):
+        elif isinstance(bindable, Slot):
             if bindable.index < 0 or bindable.offset < 0 or bindable.nbytes < 0:
                 raise OutOfRange(f"{kernel.name}: {bindable!r} has a negative part")
-            extents = self._slot_extents
-            extents.extend([0] * (bindable.index + 1 - len(extents)))
-            extents[bindable.index] = max(
-                extents[bindable.index], bindable.offset + bindable.nbytes
-            )
+        elif isinstance(bindable, Buffer):
+            bindable.check_alive()
+            where = f"{kernel.name}: binding {binding.name}"
+            access = NEEDED[binding.access]
+            if access & ~bindable.access or usage & ~bindable.usage:
+                refuse_use(where, bindable, access, usage)
+            if bindable.device is not self._device:
+                raise InvalidArgument(f"{where}: {bindable!r} is another device's")
+
+    def _ref(self, kernel: Kernel, index: int, bindable: _Source, usage: Usage) -> _Ref:
+        """What the program says of a binding that was checked; notes what it needs and keeps."""
+        if bindable is None:
+            return TW_NO_SLOT, 0, 0
+        if isinstance(bindable, _Captured):
+            self._updates.append((len(self._commands), bindable))
+            return TW_NO_SLOT, 0, len(bindable)
+        if isinstance(bindable, Slot):
+            needs = self._needs
+            needs.extend(Need() for _ in range(bindable.index + 1 - len(needs)))
+            need = needs[bindable.index]
+            need.nbytes = max(need.nbytes, bindable.offset + bindable.nbytes)
+            need.access |= NEEDED[kernel.bindings[index].access]
+            need.usage |= usage
             return bindable.index, bindable.offset, bindable.nbytes
-        bindable.check_range(0, bindable.nbytes)
-        self._retained[id(bindable)] = bindable
+        root = bindable.root
+        if root.transient:
+            known = [i for i, other in enumerate(self._implicit) if other is root]
+            if not known:
+                known = [len(self._implicit)]
+                self._implicit.append(root)
+            return _IMPLICIT - known[0], bindable.offset, bindable.nbytes
+        if id(root) not in self._retained:
+            root.hold()
+            self._retained[id(root)] = root
         return TW_NO_SLOT, bindable.address, bindable.nbytes
 
     def _record(
@@ -256,7 +303,7 @@ class CommandBuffer:
         kernel: Kernel,
         counts: tuple[int, int, int],
         params: bytes,
-        refs: tuple[tuple[int, int, int], ...],
+        bindings: Sequence[_Source],
         scratch: int,
         label: str,
     ) -> None:
@@ -272,7 +319,14 @@ class CommandBuffer:
                 f"{kernel.name}: needs {scratch:,} bytes of scratch a thread, the device has "
                 f"{self._device.scratch:,}"
             )
+        usage = Usage.TRANSFER if kernel is COPY or kernel is FILL else Usage.DISPATCH
+        for index, bindable in enumerate(bindings):
+            self._check(kernel, index, bindable, usage)
         entry = self._device.kernel(kernel)
+        # Nothing below is refused, so that a command is recorded whole or not at all.
+        refs = tuple(
+            [self._ref(kernel, index, bindable, usage) for index, bindable in enumerate(bindings)]
+        )
         self._generation = max(self._generation, entry.executable.generation)
         self._scratch = max(self._scratch, scratch)
         self._commands.append(
@@ -292,8 +346,9 @@ def _pad(tail: bytearray) -> int:
 
 
 def _overlap(a: Buffer | Slot, b: Buffer | Slot) -> bool:
+    """Whether the two overlap whatever is bound; the program looks again at what is."""
     if isinstance(a, Buffer) and isinstance(b, Buffer):
-        return a.address < b.address + b.nbytes and b.address < a.address + a.nbytes
+        return a.overlaps(b)
     if isinstance(a, Slot) and isinstance(b, Slot) and a.index == b.index:
         return a.offset < b.offset + b.nbytes and b.offset < a.offset + a.nbytes
     return False

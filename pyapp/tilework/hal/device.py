@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tilework.core.config import SCRATCH, STACK
-from tilework.core.errors import DeviceLost, InvalidArgument, KernelFailure
+from tilework.core.errors import DeviceLost, InvalidArgument, KernelFailure, Unsupported
 from tilework.hal._abi import (
     QUEUE_CLAIM,
     QUEUE_FAILED_COMMAND,
@@ -27,6 +27,7 @@ from tilework.hal.command_buffer import CommandBuffer
 from tilework.hal.drivers import open_driver
 from tilework.hal.executable import Entry, Executable, load
 from tilework.hal.library import kernel_module
+from tilework.hal.usage import Access, MemoryType, Usage, names
 
 if TYPE_CHECKING:
     from tilework.hal.driver import Driver
@@ -56,6 +57,9 @@ class Device:
         self._generation = 0
         self._table_top = 1  # index 0 stays empty, so that a zeroed command traps
         self._closed = False
+        self.copied_in = self.copied_out = 0  # bytes between the host's memory and the device's
+        visible = driver.view(0, 0) is not None
+        self.memory = MemoryType.DEVICE | (MemoryType.HOST_VISIBLE if visible else MemoryType(0))
         self._queue = self._cleared(QUEUE_SIZE, "queue")
         self._queue.write(struct.pack("<Q", TW_CLOSED), QUEUE_CLAIM)
         self._threads = [self._make_thread(worker) for worker in range(driver.threads)]
@@ -103,12 +107,52 @@ class Device:
 
     # -- memory --------------------------------------------------------------------------------
 
-    def allocate(self, nbytes: int, label: str = "") -> Buffer:
-        """A buffer of `nbytes` bytes, aligned to 64, contents undefined. OutOfMemory."""
+    def allocate(
+        self,
+        nbytes: int,
+        label: str = "",
+        *,
+        usage: Usage = Usage.ALL,
+        access: Access = Access.ALL,
+        memory: MemoryType = MemoryType.DEVICE,
+    ) -> Buffer:
+        """A buffer of `nbytes` bytes, aligned to 64, contents undefined.
+
+        `memory` is what it must be at least: Unsupported names the modes that have it. OutOfMemory
+        says how much was asked, is free and lies in one piece.
+        """
+        self._check_allocation(nbytes, label)
+        if memory & ~self.memory:
+            raise Unsupported(
+                f"{label or 'a buffer'}: memory that is {names(memory)} was asked for; {self.mode} "
+                f"mode has {names(self.memory)} (HOST_VISIBLE: inline, heap and the desktop; "
+                "IN_PLACE: by import_memory only)"
+            )
+        address = self.take(nbytes, label)
+        return Buffer(
+            self, address, nbytes, label, usage=usage, access=access, memory=self.memory
+        )
+
+    def transient(
+        self,
+        nbytes: int,
+        label: str = "",
+        *,
+        usage: Usage = Usage.ALL,
+        access: Access = Access.ALL,
+    ) -> Buffer:
+        """For Queue.alloca: a buffer that has its memory from `stage` on."""
+        self._check_allocation(nbytes, label)
+        return Buffer(self, None, nbytes, label, usage=usage, access=access, memory=self.memory)
+
+    def _check_allocation(self, nbytes: int, label: str) -> None:
         self._check_open()
         if nbytes < 0:
             raise InvalidArgument(f"{label or 'a buffer'}: {nbytes} bytes were asked for")
-        return Buffer(self, self._allocator.allocate(nbytes, label), nbytes, label)
+
+    def take(self, nbytes: int, label: str) -> int:
+        """For Buffer: the address of a new span. OutOfMemory."""
+        return self._allocator.allocate(nbytes, label)
 
     def release(self, address: int) -> None:
         """For Buffer: gives a span back."""
@@ -159,11 +203,15 @@ class Device:
         device works on after it.
         """
         self._check_open()
-        table = program.bind(slots)
-        program.image.check_range(0, 0)
-        status = self.driver.submit(
-            self._threads[0].address, program.image.address, program.state.address, table
-        )
+        program.begin(slots)
+        table = 0
+        try:
+            table = program.bind(slots)
+            status = self.driver.submit(
+                self._threads[0].address, program.image.address, program.state.address, table
+            )
+        finally:
+            program.end(slots, table)
         if status:
             raise self._failure(program, status)
 

@@ -1,16 +1,19 @@
 """Program: a finished command buffer in device memory, immutable and replayable.
 
-It keeps alive everything that its commands touch, and knows each command's name for errors.
+It holds what its commands touch until it is freed and no submission of it is in flight, and knows
+each command's name for errors. A submission is `begin` (everything is checked, the buffers behind
+the slots are held), `bind` (the slot table is written) and, when it is over, `end`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
-from tilework.core.errors import InvalidArgument, OutOfRange
-from tilework.hal._abi import BINDING_FORMAT
+from tilework.core.errors import DeviceLost, InvalidArgument, OutOfRange
+from tilework.hal._abi import BINDING_FORMAT, BINDING_SIZE
+from tilework.hal.usage import Access, Usage, names
 
 if TYPE_CHECKING:
     from tilework.hal.buffer import Buffer
@@ -25,8 +28,33 @@ class CommandInfo:
     counts: tuple[int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A binding known at submit: `nbytes` at `offset` of the submission's buffer `index`."""
+
+    index: int
+    offset: int
+    nbytes: int
+
+
+Bindable: TypeAlias = "Buffer | Slot | None"
+
+
+@dataclass(slots=True)
+class Need:
+    """What a program asks of the buffer behind a slot."""
+
+    nbytes: int = 0
+    access: Access = field(default_factory=lambda: Access(0))
+    usage: Usage = field(default_factory=lambda: Usage(0))
+
+
 class Program:
-    """Made by `CommandBuffer.finish`. `slot_extents[i]` is the bytes that slot i must have."""
+    """Made by `CommandBuffer.finish`. `slot_extents[i]` is the bytes that slot i must have.
+
+    `implicit` are the transients that were recorded by themselves: slots behind the caller's own,
+    bound to the memory that they have when the program is submitted.
+    """
 
     def __init__(
         self,
@@ -34,20 +62,32 @@ class Program:
         image: Buffer,
         state: Buffer,
         slot_table: Buffer,
-        slot_extents: tuple[int, ...],
+        needs: tuple[Need, ...],
         commands: tuple[CommandInfo, ...],
         regions: int,
-        retained: tuple[object, ...],
+        retained: tuple[Buffer, ...],
+        *,
+        implicit: tuple[Buffer, ...] = (),
+        copies: tuple[tuple[Buffer | Slot, Buffer | Slot], ...] = (),
+        one_shot: bool = False,
     ) -> None:
         self.label = label
         self.image = image
         self.state = state
         self.slot_table = slot_table
-        self.slot_extents = slot_extents
+        self.slot_extents = tuple(need.nbytes for need in needs)
         self.commands = commands
         self.regions = regions
+        self.implicit = implicit
+        self.one_shot = one_shot
+        self.in_flight = 0
+        self._needs = needs
+        self._copies = copies
         self._retained = retained
+        self._freed = self._used = False
         self._bound: tuple[tuple[int, int], ...] | None = None
+        self._tables = [slot_table]  # that no submission in flight uses
+        self._lent: dict[int, Buffer] = {}
 
     @property
     def nbytes(self) -> int:
@@ -58,28 +98,117 @@ class Program:
         counts = f"{len(self.commands)} commands, {self.regions} regions"
         return f"<Program {self.label or 'unnamed'}: {counts}>"
 
-    def bind(self, slots: Sequence[Buffer]) -> int:
-        """Writes the slot table where it changed; its address, or 0 when nothing did."""
-        if len(slots) != len(self.slot_extents):
+    # -- a submission --------------------------------------------------------------------------
+
+    def begin(self, slots: Sequence[Buffer] = ()) -> None:
+        """Checks a submission with these buffers and holds all that it needs until `end`.
+
+        DeviceLost for what was freed; InvalidArgument for a wrong number of slots, a second use of
+        a one-shot program, buffers without the usage or access that commands need, copies whose
+        ranges overlap; OutOfRange for a buffer that is too short.
+        """
+        if self.one_shot and self._used:
+            raise InvalidArgument(f"{self!r} is one-shot and was submitted before; record it again")
+        if self._freed:
+            raise DeviceLost(f"{self!r} was submitted after it was freed")
+        if len(slots) != len(self._needs):
             raise InvalidArgument(
-                f"{self!r} has {len(self.slot_extents)} slots, {len(slots)} buffers were given"
+                f"{self!r} has {len(self._needs)} slots, {len(slots)} buffers were given"
             )
-        for index, (buffer, extent) in enumerate(zip(slots, self.slot_extents, strict=True)):
-            buffer.check_range(0, 0)
-            if buffer.nbytes < extent:
+        for index, (buffer, need) in enumerate(zip(slots, self._needs, strict=True)):
+            buffer.check_alive()
+            if buffer.nbytes < need.nbytes:
                 raise OutOfRange(
-                    f"slot {index} of {self!r} needs {extent:,} bytes, {buffer!r} is shorter"
+                    f"slot {index} of {self!r} needs {need.nbytes:,} bytes, {buffer!r} is shorter"
                 )
-        spans = tuple((buffer.address, buffer.nbytes) for buffer in slots)
+            if need.access & ~buffer.access or need.usage & ~buffer.usage:
+                refuse_use(f"slot {index} of {self!r}", buffer, need.access, need.usage)
+            if buffer.device is not self.image.device:
+                raise InvalidArgument(f"slot {index} of {self!r}: {buffer!r} is another device's")
+        for buffer in self.implicit:
+            buffer.check_alive()
+        if self._copies:
+            self._check_copies(slots)
+        for buffer in (*slots, *self.implicit):
+            buffer.hold()
+        self._used = True
+        self.in_flight += 1
+
+    def bind(self, slots: Sequence[Buffer] = ()) -> int:
+        """Writes a slot table where bindings changed; its address, or 0 when nothing did.
+
+        Between `begin` and `end`. Submissions must reach the ring in the order of their `bind`s:
+        a 0 says that the program's state has the bindings of the one before. NotReady when a
+        transient has no memory; OutOfMemory when all tables are in flight and there is no more.
+        """
+        spans = tuple([(buffer.placed(), buffer.nbytes) for buffer in (*slots, *self.implicit)])
         if spans == self._bound:
             return 0
+        if not self._tables:
+            size = max(1, BINDING_SIZE * len(spans))
+            self._tables.append(self.image.device.allocate(size, "slot table"))
+        table = self._tables.pop()
         if spans:
-            self.slot_table.write(b"".join(BINDING_FORMAT.pack(*span) for span in spans))
+            table.write(b"".join([BINDING_FORMAT.pack(*span) for span in spans]))
         self._bound = spans
-        return self.slot_table.address
+        self._lent[table.address] = table
+        return table.address
+
+    def end(self, slots: Sequence[Buffer] = (), table: int = 0) -> None:
+        """A submission is over, or never reached the ring: lets go; `table` is what `bind` gave."""
+        if table:
+            self._tables.append(self._lent.pop(table))
+        for buffer in (*slots, *self.implicit):
+            buffer.let_go()
+        self.in_flight -= 1
+        if not self.in_flight and (self._freed or self.one_shot):
+            self._freed = True
+            self._give_back()
+
+    def forget_bindings(self) -> None:
+        """After a `bind` whose submission never reached the ring: the next one writes its table."""
+        self._bound = None
+
+    def _check_copies(self, slots: Sequence[Buffer]) -> None:
+        for source, target in self._copies:
+            a, b = _behind(source, slots), _behind(target, slots)
+            if a.overlaps(b):
+                raise InvalidArgument(
+                    f"{self!r}: a copy's {a!r} and {b!r} overlap once the slots are bound"
+                )
+
+    # -- life ----------------------------------------------------------------------------------
 
     def free(self) -> None:
-        """Gives the program's memory back; it cannot be submitted any more."""
-        for buffer in (self.image, self.state, self.slot_table):
+        """It cannot be submitted any more; its memory goes back when nothing is in flight."""
+        self._freed = True
+        if not self.in_flight:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        for buffer in (self.image, self.state, *self._tables):
             buffer.free()
-        self._retained = ()
+        retained, self._retained = self._retained, ()
+        for buffer in retained:
+            buffer.let_go()
+
+    def __del__(self) -> None:
+        # A submission in flight refers to its program, so there is none.
+        self._give_back()
+
+
+def _behind(bindable: Buffer | Slot, slots: Sequence[Buffer]) -> Buffer:
+    if isinstance(bindable, Slot):
+        return slots[bindable.index].subspan(bindable.offset, bindable.nbytes)
+    return bindable
+
+
+def refuse_use(where: str, buffer: Buffer, access: Access, usage: Usage) -> None:
+    """Raises InvalidArgument for a buffer that lacks `access` or `usage`."""
+    if access & ~buffer.access:
+        raise InvalidArgument(
+            f"{where} needs access {names(access)}; {buffer!r} was made for {names(buffer.access)}"
+        )
+    raise InvalidArgument(
+        f"{where} needs usage {names(usage)}; {buffer!r} was made for {names(buffer.usage)}"
+    )
