@@ -65,11 +65,17 @@ export function openArena(workerScript) {
 }
 
 /**
- * A device in Pyodide's own heap, for one thread.
+ * A device in Pyodide's own heap: for one thread, or where the heap is shared for all.
  * @param {Pyodide} pyodide
+ * @param {string} [workerScript]  URL of compute-worker.js; without it there are no workers
  */
-export function openInline(pyodide) {
-  return new Bridge(heapOf(pyodide), undefined);
+export function openHeap(pyodide, workerScript) {
+  return new Bridge(heapOf(pyodide), workerScript ? new Pool(workerScript) : undefined);
+}
+
+/** Whether workers can be given Pyodide's heap; see shared-heap.js. @param {Pyodide} pyodide */
+export function heapIsShared(pyodide) {
+  return surroundings().isolated && heapOf(pyodide).buffer instanceof SharedArrayBuffer;
 }
 
 // The smallest side module: a dylink.0 section and the import of env.memory.
@@ -78,6 +84,9 @@ const EMPTY_SIDE_MODULE = new Uint8Array([
   0x00, 0x0f, 0x08, 0x64, 0x79, 0x6c, 0x69, 0x6e, 0x6b, 0x2e, 0x30, 0x01, 0x04, 0x00, 0x00, 0x00, 0x00,
   0x02, 0x0f, 0x01, 0x03, 0x65, 0x6e, 0x76, 0x06, 0x6d, 0x65, 0x6d, 0x6f, 0x72, 0x79, 0x02, 0x00, 0x00,
 ]);
+
+/** Found once for each Pyodide. @type {WeakMap<object, WebAssembly.Memory>} */
+const heaps = new WeakMap();
 
 /**
  * Pyodide's memory. Pyodide 314 shows it; 0.29 does not, so an empty side module is loaded while
@@ -88,9 +97,9 @@ const EMPTY_SIDE_MODULE = new Uint8Array([
 function heapOf(pyodide) {
   const module = pyodide._module;
   if (module.memory instanceof WebAssembly.Memory) return module.memory;
+  let memory = heaps.get(module);
+  if (memory) return memory;
   const { Instance } = WebAssembly;
-  /** @type {WebAssembly.Memory | undefined} */
-  let memory;
   /** @param {WebAssembly.Module} binary @param {{ env: { memory: WebAssembly.Memory } }} imports */
   function Watched(binary, imports) {
     memory = imports.env.memory;
@@ -104,6 +113,7 @@ function heapOf(pyodide) {
     WebAssembly.Instance = Instance;
   }
   if (!memory) throw new Error("this Pyodide does not hand its memory to side modules");
+  heaps.set(module, memory);
   return memory;
 }
 
@@ -122,7 +132,7 @@ export class Bridge {
     this.queue = 0;
   }
 
-  /** `length` bytes of device memory; in inline mode valid only until the heap next grows.
+  /** `length` bytes of device memory; in inline mode valid until the heap next grows.
    * @param {number} address @param {number} length */
   bytes(address, length) {
     return new Uint8Array(this.memory.buffer, address, length);

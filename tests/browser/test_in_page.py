@@ -26,11 +26,14 @@ SHARED = tuple(
     for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
 )
 # Whether the page is isolated, whether Python is given the bridge (as a site of our own does, or
-# has to evaluate the wheel's, as in a notebook), numbers of threads, files.
+# has to evaluate the wheel's, as in a notebook), numbers of threads, files. Pyodide runs on a
+# shared heap where the name begins with it.
 CASES = {
     "arena": (True, True, (1, 2, 4), (DRIVER, *SHARED)),
+    "heap": (True, True, (1, 2), (DRIVER, *SHARED)),
     "inline": (False, True, (1,), (DRIVER, *SHARED)),
     "arena in a notebook": (True, False, (2,), (DRIVER, "tests/hal/test_threads.py")),
+    "heap in a notebook": (True, False, (2,), (DRIVER, "tests/hal/test_threads.py")),
     "inline in a notebook": (False, False, (1,), (DRIVER, "tests/hal/test_failures.py")),
 }
 PATIENCE = 600  # seconds for all of a page's tests
@@ -48,7 +51,14 @@ def outcome_of(
     def run(name: str) -> Outcome:
         isolated, registered, threads, files = CASES[name]
         with open_site(dist, isolated) as page:
-            ended = run_tests(page, files, threads, registered=registered, seconds=PATIENCE)
+            ended = run_tests(
+                page,
+                files,
+                threads,
+                registered=registered,
+                seconds=PATIENCE,
+                memory="heap" if name.startswith("heap") else "own",
+            )
             if ended.fault:
                 ended.printed += console_of(page)[-20:]
         with capture.global_and_fixture_disabled():
@@ -62,9 +72,9 @@ def outcome_of(
 def test_every_file_ran(outcome_of: Callable[[str], Outcome], name: str) -> None:
     ended = outcome_of(name)
     assert not ended.fault, "\n".join([ended.fault, *ended.printed[-40:]])
-    isolated, _, threads, files = CASES[name]
+    _, _, threads, files = CASES[name]
     assert {test.file for test in ended.tests} == set(files)
-    expected = [("arena" if isolated else "inline", count) for count in threads]
+    expected = [(name.split()[0], count) for count in threads]
     assert [(d["mode"], d["threads"]) for d in ended.devices] == expected
 
 

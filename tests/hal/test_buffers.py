@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tilework.core.errors import DeviceLost, InvalidArgument, OutOfMemory, OutOfRange
+from tilework.core.errors import DeviceLost, InvalidArgument, OutOfMemory, OutOfRange, Unsupported
 from tilework.hal import Device
 from tilework.hal.allocator import Allocator
 
@@ -176,3 +176,16 @@ def test_a_finaliser_may_release_in_the_middle_of_an_allocation() -> None:
     assert allocator.statistics.spans == 1
     allocator.release(large)
     assert allocator.largest_free == allocator.statistics.reserved
+
+
+def test_bytes_that_lie_in_device_memory_have_an_address_there(device: Device) -> None:
+    with device.allocate(256) as buffer:
+        view = buffer.view()
+        if view is None:
+            with pytest.raises(Unsupported, match="device memory is not Python's"):
+                device.driver.address_of(bytes(16))
+            return
+        assert device.driver.address_of(view) == buffer.address
+        assert device.driver.address_of(view[32:64]) == buffer.address + 32
+        with pytest.raises(InvalidArgument, match="C-contiguous"):
+            device.driver.address_of(view[::2])

@@ -58,7 +58,7 @@ class Submits(Protocol):
 class Driver(Protocol):
     """One memory and the threads over it. Addresses and lengths are in bytes."""
 
-    mode: str  # "inline", "arena", ...
+    mode: str  # "inline", "arena", "heap", ...
     engine: str  # what runs the kernels, for people: "Chromium 156", "wasmtime 50.0.1"
     threads: int  # the submitting one included
     reason: str  # why this mode and this many threads, in words
@@ -79,6 +79,13 @@ class Driver(Protocol):
 
     def view(self, address: int, nbytes: int) -> memoryview | None:
         """Device memory as the host's own, or None where the host cannot see it."""
+
+    def address_of(self, data: Data) -> int:
+        """Where the bytes of a host object lie in device memory, C-contiguous ones, not copied.
+
+        Valid while the object lives and keeps its size. Unsupported where the host's memory is
+        not the device's, InvalidArgument when the bytes are not contiguous.
+        """
 
     def accepts(self, binary: bytes) -> bool:
         """Whether the engine can compile this module (e.g. has relaxed SIMD)."""

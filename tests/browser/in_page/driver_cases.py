@@ -1,4 +1,4 @@
-"""What only a browser has: both modes by name, typed arrays as data, downloads, workers that end.
+"""What only a browser has: every mode by name, typed arrays as data, downloads, workers that end.
 
 Not collected on the desktop; tests/browser/test_in_page.py hands it to the runner by its path.
 """
@@ -9,15 +9,18 @@ import gc
 import struct
 
 import js
+import pyodide_js
 import pytest
 from pyodide.ffi import to_js
 
 from tests.hal.opened import OPENED
-from tilework.core.errors import NoSuchFile, OutOfMemory, OutOfRange, Unsupported
+from tilework.core.errors import InvalidArgument, NoSuchFile, OutOfMemory, OutOfRange, Unsupported
 from tilework.hal import Device, open_device
 from tilework.hal.kernels.probe import TRACE, TraceParams
 
 ISOLATED = bool(js.crossOriginIsolated)
+SHARED = pyodide_js._module.HEAPU8.buffer.constructor.name == "SharedArrayBuffer"
+MODE = "heap" if SHARED else "arena" if ISOLATED else "inline"
 
 
 @pytest.fixture(params=tuple(OPENED), ids=lambda n: f"{n}-threads")
@@ -28,31 +31,70 @@ def device(request: pytest.FixtureRequest) -> Device:
 
 def test_the_mode_is_the_page_s_and_explained() -> None:
     for threads, device in OPENED.items():
-        assert device.mode == ("arena" if ISOLATED else "inline")
+        assert device.mode == MODE
         assert device.threads == device.ready_threads == threads
         words = "is cross-origin isolated" if ISOLATED else "is not cross-origin isolated"
         assert words in device.reason
+        assert ("heap is shared" in device.reason) == SHARED
 
 
-def test_a_mode_can_be_asked_for_by_name() -> None:
-    inline = open_device(mode="inline")
-    assert (inline.mode, inline.threads) == ("inline", 1)
-    with inline.allocate(4000) as out, inline.allocate(4000) as seen:
-        commands = inline.command_buffer()
+@pytest.mark.parametrize("mode", ["inline", "arena", "heap"])
+def test_a_mode_can_be_asked_for_by_name(mode: str) -> None:
+    if mode != "inline" and not ISOLATED:
+        with pytest.raises(Unsupported, match="not cross-origin isolated"):
+            open_device(mode=mode)
+        return
+    if mode == "heap" and not SHARED:
+        with pytest.raises(Unsupported, match="a memory of its own"):
+            open_device(mode=mode)
+        return
+    own = open_device(1, mode=mode)
+    assert (own.mode, own.threads) == (mode, 1)
+    with own.allocate(4000) as out, own.allocate(4000) as seen:
+        commands = own.command_buffer()
         commands.fill(out, b"\0")
         commands.barrier()
         commands.dispatch(TRACE, (1000, 1, 1), TraceParams(3), [out, seen])
         program = commands.finish()
-        inline.submit(program)
+        own.submit(program)
         assert struct.unpack("<1000I", out.read()) == (3,) * 1000
         program.free()
-    inline.close()
+    own.close()
+
+
+def test_what_no_page_gives_is_refused() -> None:
     with pytest.raises(Unsupported, match="inline mode has one thread, 2 were asked for"):
         open_device(2, mode="inline")
+    with pytest.raises(Unsupported, match="no mode 'cloud'"):
+        open_device(mode="cloud")
     if not ISOLATED:
-        with pytest.raises(Unsupported, match="not cross-origin isolated"):
-            open_device(mode="arena")
         assert open_device(4).threads == 1
+
+
+def test_the_driver_tells_where_bytes_lie(device: Device) -> None:
+    """Without a copy: of arrays, of what may not be written, of plain bytes."""
+    import numpy as np
+
+    whole = np.arange(4096, dtype=np.float32)
+    if device.mode == "arena":
+        with pytest.raises(Unsupported, match="not Python's"):
+            device.driver.address_of(whole)
+        return
+    def seen(address: int, nbytes: int) -> bytes:
+        view = device.driver.view(address, nbytes)
+        assert view is not None
+        return view.tobytes()
+
+    fixed = whole.copy()
+    fixed.flags.writeable = False
+    for array in (whole, whole[17:], fixed, whole.reshape(64, 64)):
+        assert device.driver.address_of(array) == array.ctypes.data
+        assert seen(array.ctypes.data, array.nbytes) == array.tobytes()
+    for data in (b"some bytes", bytearray(b"more of them"), memoryview(b"a view")):
+        assert seen(device.driver.address_of(data), len(data)) == bytes(data)
+    for unfit in (whole[::2], whole.reshape(64, 64).T, 7):
+        with pytest.raises(InvalidArgument, match="no C-contiguous buffer"):
+            device.driver.address_of(unfit)
 
 
 def test_a_typed_array_is_data(device: Device) -> None:

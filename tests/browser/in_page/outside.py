@@ -94,17 +94,30 @@ def run_tests(
     *,
     registered: bool,
     seconds: float,
+    memory: str = "own",
 ) -> Outcome:
     """Runs test files in a worker of `page`; the files' paths are as in the repository."""
     task = {"arguments": list(arguments), "threads": list(threads)}
-    return run(page, _RUN_TESTS, task, registered=registered, seconds=seconds)
+    return run(page, _RUN_TESTS, task, registered=registered, seconds=seconds, memory=memory)
 
 
-def run(page: Page, entry: str, task: object, *, registered: bool, seconds: float) -> Outcome:
-    """Awaits the Python `entry` in a fresh Pyodide in a worker of `page`."""
+def run(
+    page: Page,
+    entry: str,
+    task: object,
+    *,
+    registered: bool,
+    seconds: float,
+    memory: str = "own",
+) -> Outcome:
+    """Awaits the Python `entry` in a fresh Pyodide in a worker of `page`.
+
+    `memory` is web/python.js's: "own", or "heap" for Pyodide on a shared one.
+    """
     page.route("**/in-page/*", _answer)
     page.goto("http://localhost/site.json")
-    page.evaluate(_START, {"registered": registered, "entry": entry, "task": task})
+    start = {"registered": registered, "entry": entry, "task": task, "memory": memory}
+    page.evaluate(_START, start)
     outcome = Outcome()
     try:
         page.wait_for_function("globalThis.finished", timeout=seconds * 1000)

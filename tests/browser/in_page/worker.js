@@ -3,12 +3,14 @@
  * does, with everything from the site itself.
  */
 import * as bridge from "/web/bridge.js";
+import { loadPython } from "/web/python.js";
 
 /**
  * @typedef {object} Start
  * @property {boolean} registered  whether Python is given the bridge, as a site of our own does
  * @property {string} entry  Python that is awaited; `task` and `post` are its globals
  * @property {unknown} task
+ * @property {import("../../../web/python.js").PythonMemory} memory
  */
 
 const PROJECT = "/project";
@@ -24,11 +26,10 @@ async function get(url) {
 const say = (message) => self.postMessage(JSON.stringify(message));
 
 /** @param {Start} start */
-async function run({ registered, entry, task }) {
-  const { loadPyodide } = await import(new URL("/pyodide/pyodide.mjs", location.href).href);
-  const options = { indexURL: new URL("/pyodide/", location.href).href };
+async function run({ registered, entry, task, memory }) {
+  const options = { indexURL: new URL("/pyodide/", location.href).href, memory };
   const print = (/** @type {string} */ text) => say({ kind: "print", text });
-  const pyodide = await loadPyodide({ ...options, stdout: print, stderr: print });
+  const pyodide = await loadPython({ ...options, stdout: print, stderr: print });
   await pyodide.loadPackage(["numpy", "micropip"], { messageCallback: () => undefined });
   const { wheel } = await (await get("/site.json")).json();
   await pyodide.pyimport("micropip").install(new URL(`/${wheel}`, location.href).href);

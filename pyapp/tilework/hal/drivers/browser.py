@@ -1,9 +1,10 @@
 """The browser driver: the only file in which Python meets JavaScript.
 
-Two modes. `arena`: a shared memory of its own and a worker for each further core, where the page
-is isolated. `inline`: Pyodide's own heap and the calling thread only, anywhere. A site of our own
-registers the bridge as the JS module `tilework_bridge` before Python starts; in a notebook the
-wheel's linked copy of the same scripts is evaluated.
+Three modes. `arena`: a shared memory of its own and a worker for each further core, where the
+page is isolated. `heap`: the same workers on Pyodide's own heap, where a site of our own has booted
+it on a shared one (web/shared-heap.js). `inline`: Pyodide's own heap and the calling thread only,
+anywhere. A site of our own registers the bridge as the JS module `tilework_bridge` before Python
+starts; in a notebook the wheel's linked copy of the same scripts is evaluated.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _NOT_ISOLATED = (
     "computes on one thread; serve it with the headers Cross-Origin-Opener-Policy: same-origin and "
     "Cross-Origin-Embedder-Policy: require-corp to use every core"
 )
+_NOT_SHARED = (
+    "Pyodide was started on a memory of its own, which no other thread can see; a site of your own "
+    'starts it on a shared one with web/python.js: loadPython({ indexURL, memory: "heap" })'
+)
 
 
 @cache
@@ -55,25 +60,36 @@ def _bridge() -> tuple[Any, str]:
 
 
 def open_browser(threads: int | None, mode: str) -> BrowserDriver:
-    """The driver for this page: `arena` where it is isolated, else `inline`."""
+    """The driver for this page: `heap` where Pyodide's is shared, else `arena` where the page is
+    isolated, else `inline`."""
     bridge, worker_script = _bridge()
     page = bridge.surroundings()
-    if mode not in ("auto", "arena", "inline"):
-        raise Unsupported(f"there is no mode {mode!r}; it is auto, arena or inline")
-    if mode == "arena" and not page.isolated:
+    if mode not in ("auto", "heap", "arena", "inline"):
+        raise Unsupported(f"there is no mode {mode!r}; it is auto, heap, arena or inline")
+    if mode in ("heap", "arena") and not page.isolated:
         raise Unsupported(_NOT_ISOLATED)
+    shared = bool(bridge.heapIsShared(pyodide_js))
+    if mode == "heap" and not shared:
+        raise Unsupported(_NOT_SHARED)
     if mode == "inline" or not page.isolated:
         if threads is not None and threads > 1 and mode == "inline":
             raise Unsupported(f"inline mode has one thread, {threads} were asked for")
         reason = "inline mode was asked for; it has one thread" if page.isolated else _NOT_ISOLATED
-        return InlineDriver(bridge, reason)
+        return InlineDriver(bridge, reason, shared)
     cores = int(page.cores)
     asked = f"{threads} threads asked for" if threads else f"a thread for each of {cores} cores"
+    if shared and mode != "arena":
+        return HeapDriver(bridge, worker_script, threads or cores, bool(page.window), asked)
     return ArenaDriver(bridge, worker_script, threads or cores, bool(page.window), asked)
 
 
+def _reason(heap: str, asked: str, window: bool) -> str:
+    where = "on the page's own thread, which may not block" if window else "in a worker"
+    return f"the page is cross-origin isolated, {heap}; {asked}; Python runs {where}"
+
+
 class BrowserDriver:
-    """What both modes share: modules and submission. See `tilework.hal.driver.Driver`."""
+    """What all modes share: modules and submission. See `tilework.hal.driver.Driver`."""
 
     mode = ""
     threads = 1
@@ -108,7 +124,7 @@ class BrowserDriver:
         return int(self._submit(thread, program, state, slots))
 
     def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
-        raise Unsupported(f"{self.mode} mode has one thread")
+        self._bridge.addWorker(queue, thread, stack_top, _IDLE_SPINS)
 
     def is_ready(self, thread: int) -> bool:
         return bool(self._bridge.isReady(thread))
@@ -129,13 +145,11 @@ class BrowserDriver:
         self._bridge.close()
 
 
-class InlineDriver(VisibleMemory, BrowserDriver):
+class _PyodideHeap(VisibleMemory, BrowserDriver):
     """Slabs are Python bytes: kernels and NumPy see the same memory, nothing is copied."""
 
-    mode = "inline"
-
-    def __init__(self, exports: Any, reason: str) -> None:
-        super().__init__(exports, exports.openInline(pyodide_js), reason)
+    def __init__(self, exports: Any, bridge: Any, reason: str) -> None:
+        super().__init__(exports, bridge, reason)
         # The allocator never gives a slab back; they live as long as the driver.
         self._slabs: list[ctypes.Array[ctypes.c_ubyte]] = []
 
@@ -155,6 +169,31 @@ class InlineDriver(VisibleMemory, BrowserDriver):
             super().write(address, data)
 
 
+class InlineDriver(_PyodideHeap):
+    """Pyodide's heap for the calling thread."""
+
+    mode = "inline"
+
+    def __init__(self, exports: Any, reason: str, shared: bool) -> None:
+        super().__init__(exports, exports.openHeap(pyodide_js), reason)
+        self.shared = shared
+
+
+class HeapDriver(_PyodideHeap):
+    """Pyodide's heap, booted as a shared memory, for all threads."""
+
+    mode = "heap"
+    shared = True
+
+    def __init__(
+        self, exports: Any, worker_script: str, threads: int, window: bool, asked: str
+    ) -> None:
+        reason = _reason("Pyodide's heap is shared memory", asked, window)
+        super().__init__(exports, exports.openHeap(pyodide_js, worker_script), reason)
+        self.threads = threads
+        self.may_block = not window
+
+
 class ArenaDriver(BrowserDriver):
     """A shared memory beside Pyodide's: one copy in, one copy out, all threads between."""
 
@@ -164,8 +203,7 @@ class ArenaDriver(BrowserDriver):
     def __init__(
         self, exports: Any, worker_script: str, threads: int, window: bool, asked: str
     ) -> None:
-        where = "on the page's own thread, which may not block" if window else "in a worker"
-        reason = f"the page is cross-origin isolated; {asked}; Python runs {where}"
+        reason = _reason("Pyodide's heap is its own", asked, window)
         super().__init__(exports, exports.openArena(worker_script), reason)
         self.threads = threads
         self.may_block = not window
@@ -194,6 +232,9 @@ class ArenaDriver(BrowserDriver):
     def view(self, address: int, nbytes: int) -> None:
         """Python's heap is another memory: there is no view."""
 
+    def address_of(self, data: Data) -> int:
+        raise Unsupported(f"in arena mode device memory is not Python's; {_NOT_SHARED}")
+
     def write(self, address: int, data: Data) -> None:
         if isinstance(data, JsProxy):
             self._bridge.write(address, data)
@@ -209,6 +250,3 @@ class ArenaDriver(BrowserDriver):
 
     def clear(self, address: int, nbytes: int) -> None:
         self._bridge.clear(address, nbytes)
-
-    def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
-        self._bridge.addWorker(queue, thread, stack_top, _IDLE_SPINS)

@@ -25,6 +25,7 @@ from tilework.hal._abi import (
     THREAD_GENERATION,
     THREAD_READY,
 )
+from tilework.hal.driver import Data
 from tilework.hal.drivers.visible import VisibleMemory
 
 try:
@@ -195,6 +196,15 @@ class DesktopDriver(VisibleMemory):
                 f"the memory cannot grow past {_MAX_PAGES * _PAGE:,} bytes; it has "
                 f"{memory.data_len():,}"
             ) from None
+
+    def address_of(self, data: Data) -> int:
+        address = super().address_of(data)
+        if not 0 <= address < self._machine.memory.data_len():
+            raise Unsupported(
+                "wasmtime's memory is not Python's: only a view of a buffer lies in it already; "
+                "elsewhere copy with Buffer.write"
+            )
+        return address
 
     # -- modules and threads -------------------------------------------------------------------
 

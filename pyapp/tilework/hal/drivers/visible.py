@@ -1,13 +1,47 @@
 """Device memory that the host sees: copies are slices of a view.
 
-What the desktop driver and the browser's `inline` mode have in common.
+What the desktop driver and the browser's `inline` and `heap` modes have in common.
 """
 
 from __future__ import annotations
 
 import ctypes
 
+from tilework.core.errors import InvalidArgument
 from tilework.hal.driver import Data
+
+
+class _PyBuffer(ctypes.Structure):
+    """CPython's Py_buffer: where an object's bytes lie, also when they may not be written."""
+
+    _fields_ = (
+        ("buf", ctypes.c_void_p), ("obj", ctypes.c_void_p), ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t), ("readonly", ctypes.c_int), ("ndim", ctypes.c_int),
+        ("format", ctypes.c_void_p), ("shape", ctypes.c_void_p), ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p), ("internal", ctypes.c_void_p),
+    )  # fmt: skip
+
+
+_get_buffer = ctypes.pythonapi.PyObject_GetBuffer
+_get_buffer.argtypes = (ctypes.py_object, ctypes.POINTER(_PyBuffer), ctypes.c_int)
+_release_buffer = ctypes.pythonapi.PyBuffer_Release
+_release_buffer.argtypes = (ctypes.POINTER(_PyBuffer),)
+_release_buffer.restype = None
+
+
+def host_address(data: Data) -> int:
+    """Where the bytes of a C-contiguous buffer lie in this process; InvalidArgument if it is none.
+
+    Valid while `data` lives and is not resized.
+    """
+    found = _PyBuffer()
+    try:
+        _get_buffer(data, found, 0)  # PyBUF_SIMPLE: contiguous in C's order
+    except (TypeError, BufferError, ValueError) as error:
+        raise InvalidArgument(f"{type(data).__name__} is no C-contiguous buffer: {error}") from None
+    address = found.buf or 0
+    _release_buffer(found)
+    return address
 
 
 class VisibleMemory:
@@ -19,6 +53,10 @@ class VisibleMemory:
         """See `Driver.view`; never None here."""
         array = (ctypes.c_ubyte * nbytes).from_address(self.base + address)
         return memoryview(array).cast("B")
+
+    def address_of(self, data: Data) -> int:
+        """See `Driver.address_of`."""
+        return host_address(data) - self.base
 
     def write(self, address: int, data: Data) -> None:
         """See `Driver.write`."""
