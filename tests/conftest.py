@@ -7,6 +7,7 @@ skipped for want of a part, because `python3 build.py test` builds them all.
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any, Literal, Protocol
 
 import pytest
 
+from tests.browser.in_page.pages import SUITES
+from tests.tally import DESKTOP, Tally, counted
 from tools.project import BUILD, DIST
 
 BUILD_FIRST = "run: python3 build.py build"
+TALLY = pytest.StashKey[Tally]()
 
 
 class OpenPage(Protocol):
@@ -25,6 +29,47 @@ class OpenPage(Protocol):
     def __call__(
         self, isolated: bool = True, service_workers: Literal["allow", "block"] = "block"
     ) -> Any: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `build.py conformance` asks for."""
+    group = parser.getgroup("tilework")
+    group.addoption(
+        "--suite", action="append", choices=SUITES, help="which suites the pages run; all if none"
+    )
+    group.addoption("--counts", type=Path, help="write the counts per engine and mode as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The counts of this run."""
+    config.stash[TALLY] = Tally()
+    config.pluginmanager.register(_Desktop(config.stash[TALLY]))
+
+
+class _Desktop:
+    """Counts the suites' tests that run in this very process."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # A test counts once: by its call, or by the phase that kept it from one.
+        if counted(report.nodeid) and (report.when == "call" or not report.passed):
+            self._tally.add(*DESKTOP, report.nodeid, report.outcome)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """The counts per engine and mode, where some of the suites' tests have run."""
+    tally = config.stash[TALLY]
+    if tally.counts:
+        terminalreporter.section("counts per engine and mode")
+        for line in tally.lines():
+            terminalreporter.write_line(line)
+    file = config.getoption("counts")
+    if file:
+        file.write_text(json.dumps(tally.rows(), indent=1) + "\n", encoding="utf-8")
 
 
 def pytest_report_header() -> list[str]:
@@ -44,7 +89,19 @@ def pytest_report_header() -> list[str]:
         "the site (dist)",
     ]
     absent = [name for name, there in zip(names, present, strict=True) if not there]
-    return [f"absent: {', '.join(absent)}; {BUILD_FIRST}" if absent else "all engines are present"]
+    said = [f"absent: {', '.join(absent)}; {BUILD_FIRST}"] if absent else []
+    said += [f"absent: {name}, so its pages are skipped: {why}" for name, why in _others().items()]
+    return said or ["all engines are present"]
+
+
+def _others() -> dict[str, str]:
+    """The browsers beside Chromium that are not here, and what is missing of each."""
+    if importlib.util.find_spec("playwright") is None:
+        return {}
+    from tools.engines import ENGINES
+
+    found = {name: engine.absent() for name, engine in ENGINES.items() if name != "chromium"}
+    return {name: why for name, why in found.items() if why}
 
 
 def _browser() -> Path | None:

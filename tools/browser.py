@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, Playwright, Route, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from tools.project import BuildError, run
-from tools.web_host import ISOLATION, mime_type
+from tools.web_host import Answer, Host, static_host
 
 ORIGIN = "http://localhost"
 # A fulfilled body travels as base64 through one pipe; one of 90 MB ends the page, 16 MB pass.
@@ -67,6 +67,8 @@ def find_browser() -> Path:
 
 def installed_browser() -> Path | None:
     """Playwright's own browser, else the system's, else None."""
+    if _shared.playwright is not None:
+        return _present(Path(_shared.playwright.chromium.executable_path))
     with sync_playwright() as playwright:
         return _present(Path(playwright.chromium.executable_path))
 
@@ -157,15 +159,27 @@ def open_site(
 ) -> Iterator[Page]:
     """A page whose requests to http://localhost/ are answered from `root`.
 
-    `isolated` sends the headers that make it cross-origin isolated. Requests to any other host
-    are refused. An exception that leaves the block carries what the page's console said.
+    `isolated` sends the headers that make it cross-origin isolated.
+    """
+    with open_host(static_host(root, isolated), service_workers) as page:
+        yield page
+
+
+@contextmanager
+def open_host(
+    host: Host, service_workers: Literal["allow", "block"] = "block", origin: str = ORIGIN
+) -> Iterator[Page]:
+    """A page whose requests to http://localhost/ are answered by `host`.
+
+    With another `origin` those go to the server that is there. Requests to any other origin are
+    refused. An exception that leaves the block carries what the page's console said.
     """
     with launch() as browser:
         context = browser.new_context(service_workers=service_workers)
         log: list[str] = []
-        folder = _Folder(root, isolated, log)
+        answers = _Answers(host, origin, log)
         # A function of its own, as Playwright writes an attribute into a bound method's object.
-        context.route("**/*", lambda route: folder.answer(route))
+        context.route("**/*", lambda route: answers.give(route))
         page = context.new_page()
         page.on("console", lambda m: log.append(f"console {m.type}: {m.text}"))
         page.on("pageerror", lambda e: log.append(f"page error: {e}"))
@@ -191,38 +205,31 @@ def console_of(page: Page) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Folder:
-    """Answers requests from a folder as a static host would, but for redirects: what a redirect
-    leads to is not shown to Playwright, so a folder must be asked for with its slash."""
+class _Answers:
+    """Answers requests as `host` would. What a redirect leads to is not shown to Playwright, nor
+    is what a worker's own workers ask for: neither can be answered here."""
 
-    root: Path
-    isolated: bool
+    host: Host
+    origin: str
     log: list[str]
 
-    def answer(self, route: Route) -> None:
+    def give(self, route: Route) -> None:
         """Fulfil one request."""
         url = urlsplit(route.request.url)
-        if f"{url.scheme}://{url.netloc}" != ORIGIN:
+        if f"{url.scheme}://{url.netloc}" != self.origin:
             self.log.append(f"refused, not same-origin: {route.request.url}")
             route.abort("blockedbyclient")
             return
-        path = (self.root / unquote(url.path).lstrip("/")).resolve()
-        if url.path.endswith("/"):
-            path = path / "index.html"
-        if not path.is_relative_to(self.root.resolve()) or not path.is_file():
-            self.log.append(f"404: {url.path}")
-            self._send(route, 404, b"not found", "text/plain")
+        if self.origin != ORIGIN:
+            route.continue_()
             return
-        size = path.stat().st_size
-        if size > LARGEST_BODY:
+        answer = self.host.answer(url.path)
+        if answer.status != 200:
+            self.log.append(f"{answer.status}: {url.path}")
+        if len(answer.body) > LARGEST_BODY:
+            size = len(answer.body)
             message = f"{url.path} has {size} bytes; only {LARGEST_BODY} fit into one answer"
             self.log.append(f"413: {message}: cut it into pieces")
-            self._send(route, 413, message.encode(), "text/plain")
-            return
-        self._send(route, 200, path.read_bytes(), mime_type(path))
-
-    def _send(self, route: Route, status: int, body: bytes, kind: str) -> None:
-        headers = {"Content-Type": kind, "Cache-Control": "no-store"}
-        if self.isolated:
-            headers |= ISOLATION
-        route.fulfill(status=status, headers=headers, body=body)
+            headers = {**answer.headers, "Content-Type": "text/plain"}
+            answer = Answer(413, headers, message.encode())
+        route.fulfill(status=answer.status, headers=dict(answer.headers), body=answer.body)

@@ -1,38 +1,69 @@
-"""Serves dist/ on loopback for a person's own browser. Tests never use it.
-
-Owns the isolation headers and the MIME types of that server; both are tools/web_host.py's.
+"""Serves a static host on loopback: dist/ for a person's own browser, and what no test can have
+without a server (WebKitGTK, which shows no requests; workers that a worker starts by URL).
 """
 
 from __future__ import annotations
 
 import functools
+import threading
 import webbrowser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tools.project import BuildError
-from tools.web_host import ISOLATION, mime_type
+from tools.web_host import Answer, Host, static_host
 
 
-class _Handler(SimpleHTTPRequestHandler):
-    def end_headers(self) -> None:
-        for name, value in ISOLATION.items():
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, *arguments: object, host: Host) -> None:
+        self._host = host
+        super().__init__(*arguments)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        answer = self._host.answer(path)
+        if answer.status == 404 and self._host.find(f"{path}/"):
+            answer = Answer(301, {"Location": f"{path}/"}, b"")
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
             self.send_header(name, value)
-        self.send_header("Cache-Control", "no-cache")
-        super().end_headers()
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
 
-    def guess_type(self, path: object) -> str:
-        return mime_type(str(path))
+    do_HEAD = do_GET  # noqa: N815
 
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing about requests that went well."""
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        """Say nothing about requests: the browser's console does."""
+
+
+def _server(host: Host, port: int) -> ThreadingHTTPServer:
+    return ThreadingHTTPServer(("127.0.0.1", port), functools.partial(_Handler, host=host))
+
+
+@contextmanager
+def serving(host: Host) -> Iterator[str]:
+    """The origin at which a thread serves `host` meanwhile."""
+    with _server(host, 0) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://localhost:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def serve_site(root: Path, port: int, page: str) -> int:
     """Serve until interrupted; with a page, open it in the person's browser."""
-    handler = functools.partial(_Handler, directory=str(root))
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        server = _server(static_host(root, isolated=True), port)
     except OSError as error:
         raise BuildError(
             f"Port {port} cannot be used ({error.strerror}); choose another with --port."

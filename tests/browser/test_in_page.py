@@ -1,8 +1,9 @@
-"""The suites of the HAL and the kernels, run by pytest inside Pyodide inside headless Chromium.
+"""The suites of the HAL and the kernels, run by pytest inside Pyodide, in every engine there is.
 
 The test files are the desktop's own (tests/hal, tests/kernels); in_page/ has what carries them
-there. One page for each mode runs all of them; here each of their files is a test, and a line with
-the totals of each mode is printed as its page ends.
+there, and in_page/pages.py says which pages there are. One page runs all of them; here each of
+their files is a test, and a line with the totals of each page is printed as it ends. `--suite`
+chooses one of the suites.
 """
 
 from __future__ import annotations
@@ -13,30 +14,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.in_page.outside import Outcome, run_tests
-from tools.browser import console_of, open_site
-from tools.project import ROOT
+from tests.browser.in_page.outside import Outcome, host, run_tests
+from tests.browser.in_page.pages import MODES, SUITES, Case, cases, suite
+from tests.conftest import TALLY
+from tools.engines import ENGINES
 
 pytestmark = pytest.mark.browser
 
-DRIVER = "tests/browser/in_page/driver_cases.py"
-SHARED = tuple(
-    path.relative_to(ROOT).as_posix()
-    for folder in ("hal", "kernels")
-    for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
-)
-# Whether the page is isolated, whether Python is given the bridge (as a site of our own does, or
-# has to evaluate the wheel's, as in a notebook), numbers of threads, files. Pyodide runs on a
-# shared heap where the name begins with it.
-CASES = {
-    "arena": (True, True, (1, 2, 4), (DRIVER, *SHARED)),
-    "heap": (True, True, (1, 2), (DRIVER, *SHARED)),
-    "inline": (False, True, (1,), (DRIVER, *SHARED)),
-    "arena in a notebook": (True, False, (2,), (DRIVER, "tests/hal/test_threads.py")),
-    "heap in a notebook": (True, False, (2,), (DRIVER, "tests/hal/test_threads.py")),
-    "inline in a notebook": (False, False, (1,), (DRIVER, "tests/hal/test_failures.py")),
-}
-PATIENCE = 600  # seconds for all of a page's tests
+CASES = cases()
+PATIENCE = 900  # seconds for all of a page's tests
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each page, and each page with each of its files, as far as `--suite` asks for them."""
+    if "file" in metafunc.fixturenames:
+        pairs = [(n, f) for n, case in CASES.items() for f in files_of(case, metafunc.config)]
+        metafunc.parametrize(("name", "file"), pairs)
+    elif "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", CASES)
+
+
+def files_of(case: Case, config: pytest.Config) -> tuple[str, ...]:
+    """The files that a page runs."""
+    suites = config.getoption("suite") or SUITES
+    wanted = tuple(file for name in suites for file in suite(name))
+    return tuple(f for f in case.files if f in wanted) if case.files else wanted
 
 
 @pytest.fixture(scope="module")
@@ -46,41 +48,54 @@ def outcome_of(
     """What the page of a case has done: run when first asked for, and closed by then."""
     del browser
     capture = request.config.pluginmanager.getplugin("capturemanager")
+    tally = request.config.stash[TALLY]
+    absent = cache(lambda engine: ENGINES[engine].absent())
 
     @cache
     def run(name: str) -> Outcome:
-        isolated, registered, threads, files = CASES[name]
-        with open_site(dist, isolated) as page:
+        case = CASES[name]
+        files = files_of(case, request.config)
+        with ENGINES[case.engine].open(host(dist, case.isolated)) as page:
             ended = run_tests(
                 page,
                 files,
-                threads,
-                registered=registered,
+                case.threads,
+                registered=case.registered,
                 seconds=PATIENCE,
-                memory="heap" if name.startswith("heap") else "own",
+                memory=MODES[case.mode].memory,
             )
             if ended.fault:
-                ended.printed += console_of(page)[-20:]
+                ended.printed += page.console[-20:]
+        if case.registered:
+            for test in ended.tests:
+                tally.add(case.engine, case.mode, test.id, test.outcome)
+            if ended.fault:
+                tally.add(case.engine, case.mode, "", "failed")
         with capture.global_and_fixture_disabled():
             print(f"\ninside the page, {name}: {ended.line}", flush=True)
         return ended
 
-    return run
+    def ask(name: str) -> Outcome:
+        why = absent(CASES[name].engine)
+        if why:
+            tally.absent[CASES[name].engine] = why
+            pytest.skip(f"{CASES[name].engine}: {why}")
+        return run(name)
+
+    return ask
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_every_file_ran(outcome_of: Callable[[str], Outcome], name: str) -> None:
+def test_every_file_ran(
+    outcome_of: Callable[[str], Outcome], name: str, pytestconfig: pytest.Config
+) -> None:
     ended = outcome_of(name)
     assert not ended.fault, "\n".join([ended.fault, *ended.printed[-40:]])
-    _, _, threads, files = CASES[name]
-    assert {test.file for test in ended.tests} == set(files)
-    expected = [(name.split()[0], count) for count in threads]
+    case = CASES[name]
+    assert {test.file for test in ended.tests} == set(files_of(case, pytestconfig))
+    expected = [(case.mode, count) for count in case.threads]
     assert [(d["mode"], d["threads"]) for d in ended.devices] == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "file"), [(name, file) for name, (*_, files) in CASES.items() for file in files]
-)
 def test_inside(
     outcome_of: Callable[[str], Outcome], name: str, file: str, subtests: pytest.Subtests
 ) -> None:

@@ -1,6 +1,6 @@
 """The outer half: packs what the page needs, starts the worker, gathers what it says.
 
-Everything is answered from disk. The pure Python packages are those of .venv, so that the page
+Any engine of tools/engines will do. The pure Python packages are those of .venv, so that the page
 runs the pytest that pyproject.toml pins; Hypothesis has compiled code there and comes from its
 last pure wheel instead.
 """
@@ -17,13 +17,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Error as PlaywrightError
-from playwright.sync_api import Page, Route
-from playwright.sync_api import TimeoutError as PlaywrightTimeout
-
+from tools.engines import EngineError, EnginePage
 from tools.fetch import TEST_WHEELS
 from tools.project import KERNELS, ROOT
-from tools.web_host import ISOLATION, mime_type
+from tools.web_host import ISOLATION, Host
 
 HERE = Path(__file__).resolve().parent
 _BARE_HOST = "tests/kernels/bare_host.py"
@@ -87,8 +84,15 @@ class Outcome:
         return f"{counts} in {seconds:.0f} s, threads {threads}{fault}"
 
 
+def host(site: Path, isolated: bool) -> Host:
+    """The built site, with what the worker needs besides at /in-page/."""
+    files = {"/in-page/packages.zip": packages(), "/in-page/project.zip": project()}
+    folders = {"/": site, "/in-page/": HERE}
+    return Host(folders, ISOLATION if isolated else {}, files)
+
+
 def run_tests(
-    page: Page,
+    page: EnginePage,
     arguments: Sequence[str],
     threads: Sequence[int],
     *,
@@ -102,7 +106,7 @@ def run_tests(
 
 
 def run(
-    page: Page,
+    page: EnginePage,
     entry: str,
     task: object,
     *,
@@ -110,24 +114,25 @@ def run(
     seconds: float,
     memory: str = "own",
 ) -> Outcome:
-    """Awaits the Python `entry` in a fresh Pyodide in a worker of `page`.
+    """Awaits the Python `entry` in a fresh Pyodide in a worker of `page`, which shows `host`.
 
     `memory` is web/python.js's: "own", or "heap" for Pyodide on a shared one.
     """
-    page.route("**/in-page/*", _answer)
-    page.goto("http://localhost/site.json")
     start = {"registered": registered, "entry": entry, "task": task, "memory": memory}
-    page.evaluate(_START, start)
     outcome = Outcome()
     try:
-        page.wait_for_function("globalThis.finished", timeout=seconds * 1000)
-    except PlaywrightTimeout:
-        outcome.fault = f"not done after {seconds:.0f} s"
-    except PlaywrightError as error:
-        outcome.fault = f"the page ended: {error.message}"
+        page.goto("/site.json")
+        page.evaluate(_START, start)
+        try:
+            page.wait_for("() => globalThis.finished", seconds)
+        except TimeoutError:
+            outcome.fault = f"not done after {seconds:.0f} s"
+        said = page.evaluate("() => globalThis.said")
+    except EngineError as error:
+        outcome.fault = f"the page ended: {error}"
         return outcome
     running = ""
-    for message in map(json.loads, page.evaluate("globalThis.said")):
+    for message in map(json.loads, said):
         kind = message.pop("kind")
         if kind == "start":
             running = message["id"]
@@ -145,13 +150,6 @@ def run(
     if running:
         outcome.fault += f", while {running} was running"
     return outcome
-
-
-def _answer(route: Route) -> None:
-    name = route.request.url.rpartition("/")[2]
-    bodies = {"packages.zip": packages, "project.zip": project}
-    body = bodies[name]() if name in bodies else (HERE / name).read_bytes()
-    route.fulfill(body=body, headers={"Content-Type": mime_type(name), **ISOLATION})
 
 
 @cache

@@ -1,0 +1,64 @@
+"""How many tests of the HAL and the kernels have passed, for each engine, mode and thread count.
+
+Filled by the desktop's own run and by the pages (tests/browser/test_in_page.py); printed when
+pytest ends, and written as JSON with `--counts FILE`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.browser.in_page.pages import SUITES
+
+DESKTOP = ("desktop", "arena")
+_THREADS = re.compile(r"\b(\d+)-threads\b")
+_KINDS = {"passed": "passed", "failed": "failed", "skipped": "not_applicable"}
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts by (engine, mode, threads); threads is None for tests that open their own devices."""
+
+    counts: dict[tuple[str, str, int | None], Counter[str]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def add(self, engine: str, mode: str, test: str, outcome: str) -> None:
+        """One test by its id, which names the number of threads."""
+        found = _THREADS.search(test)
+        key = (engine, mode, int(found[1]) if found else None)
+        self.counts.setdefault(key, Counter())[_KINDS[outcome]] += 1
+
+    def rows(self) -> list[dict[str, str | int | None]]:
+        """What `--counts` writes."""
+        return [
+            {"engine": engine, "mode": mode, "threads": threads}
+            | {kind: counter[kind] for kind in _KINDS.values()}
+            for (engine, mode, threads), counter in sorted(self.counts.items(), key=_order)
+        ]
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        head = ("engine", "mode", "threads", "passed", "failed", "not applicable")
+        table = [head, *(tuple(map(_cell, row.values())) for row in self.rows())]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
+        return lines + [f"{engine}: not run: {why}" for engine, why in self.absent.items()]
+
+
+def _order(item: tuple[tuple[str, str, int | None], Counter[str]]) -> tuple[str, str, int]:
+    (engine, mode, threads), _ = item
+    return engine, mode, threads or 0
+
+
+def _cell(value: str | int | None) -> str:
+    return "own" if value is None else str(value)
+
+
+def counted(path: str) -> bool:
+    """Whether a test of this file, run on the desktop, is one of the suites'."""
+    return path.startswith(tuple(f"tests/{name}/" for name in SUITES))
