@@ -51,6 +51,9 @@ enum tw_status {
   TW_INDEX_OUT_OF_RANGE = 4,  // data held an index outside its axis
   TW_TRAPPED = 256,           // written by the host: the kernel trapped
   TW_CANCELLED = 257,         // written by the host
+  TW_SKIPPED = 258,           // written by the host: what it needs has failed; does not halt the ring
+  TW_ENDED = 259,             // success; written when the last tile is done: too late to cancel
+  TW_STUCK = 260,             // written by the host: a thread did not come back from its tile
 };
 
 // ---------------------------------------------------------------------------------------------
@@ -102,15 +105,30 @@ typedef struct tw_ref {
 #define TW_NO_SLOT 0xffffffff
 
 // ---------------------------------------------------------------------------------------------
-// A queue: the words through which threads meet. One submission runs at a time.
+// A queue: the words through which threads meet, and a ring of submissions that run in the order in
+// which they were pushed, one at a time. Whichever thread finishes one opens the next.
 //
 // `claim` is (tag << TW_TILE_BITS | next tile). A tag names one region of one submission and is
 // never used twice, so a late thread's compare-and-swap fails and it can claim nothing of a dead
 // submission. Between submissions the tile is TW_CLOSED, past every tile count, so that nothing can
-// be claimed while the fields under "submission" change.
+// be claimed while the fields under "open" change.
 
 #define TW_TILE_BITS 24
 #define TW_CLOSED 16777215
+#define TW_RING 64  // submissions in the ring; a host that has more keeps them
+#define TW_PATIENCE 250000  // us without any event after which a submitting thread looks around
+
+// Written by the host before it adds one to `pushed`; after that only `status` changes, by
+// compare-and-swap from 0, and whoever wins writes where it failed. The record stays until the host
+// pushes into the same slot again.
+typedef struct tw_submission {
+  TW_LINE const tw_program *program;
+  uint8_t *state;           // the program's; one submission is open at a time, so one is enough
+  const tw_binding *slots;  // 0: the state holds these bindings already
+  uint32_t status;          // tw_status; final once the submission has ended
+  uint32_t failed_command, failed_x, failed_y, failed_z, failed_worker;
+  uint32_t reserved[7];
+} tw_submission;
 
 typedef struct tw_queue {
   TW_LINE uint64_t claim;       // any thread, by compare-and-swap
@@ -119,17 +137,19 @@ typedef struct tw_queue {
   uint32_t sleepers;            // threads waiting on `wake`, blocked or in their event loop
   uint32_t posted;              // executables posted to all workers; written by the host
   uint32_t shutdown;            // 1: threads leave their loops; written by the host
-  // submission; written by the submitting thread while the claim is closed
-  TW_LINE const tw_program *program;
+  // the ring
+  TW_LINE uint32_t pushed;      // submissions pushed, modulo 2^32; written by the submitting thread
+  uint32_t ended;               // of these, ended; a futex of hosts that wait asynchronously
+  uint32_t watchers;            // of `ended`
+  uint32_t running;             // 1: some thread opens, runs or ends one; by compare-and-swap
+  uint32_t halted;              // 1: number ended - 1 failed, and the host has not looked at it yet
+  tw_submission *ring;          // number n lies in ring[n % TW_RING]
+  // open; written while the claim is closed, by the thread that has set `running`
+  TW_LINE tw_submission *current;
+  const tw_program *program;
   uint8_t *state;
   uint32_t generation;          // threads that have loaded fewer executables sit it out
-  uint32_t reserved;
   uint64_t first_tag;           // tag of region 0
-  uint32_t running;             // 1 between submit and completion
-  uint32_t timeline;            // completed submissions, modulo 2^32
-  // failure of the running or last submission; the first wins
-  TW_LINE uint32_t status;      // tw_status; compare-and-swap from 0
-  uint32_t failed_command, failed_x, failed_y, failed_z, failed_worker;
 } tw_queue;
 
 // What one thread owns. The first line is written by the host, the second by the thread; only the

@@ -5,7 +5,10 @@
  */
 import { Executor } from "./executor.js";
 import { Pool } from "./pool.js";
-import { QUEUE_POSTED, QUEUE_SHUTDOWN, THREAD_GENERATION, THREAD_READY } from "./abi.js";
+import {
+  QUEUE_ENDED, QUEUE_HALTED, QUEUE_POSTED, QUEUE_SHUTDOWN, QUEUE_WATCHERS,
+  THREAD_GENERATION, THREAD_READY,
+} from "./abi.js";
 
 const PAGE = 65536;
 const MAX_PAGES = 65536;
@@ -205,13 +208,66 @@ export class Bridge {
   }
 
   /**
-   * Runs a program to its end on all threads that are ready.
+   * Runs a program on all threads that are ready.
    * @param {number} thread @param {number} program @param {number} state @param {number} slots
-   * @returns {number} a tw_status
+   * @returns {number} a tw_status, as tw_resume says
    */
   submit(thread, program, state, slots) {
     const executor = /** @type {Executor} */ (this.executor);
     return executor.run("tw_submit", thread, [program, state, slots], "tw_resume", []);
+  }
+
+  /** @param {number} queue @param {number} program @param {number} state @param {number} slots */
+  push(queue, program, state, slots) {
+    this.executor?.call("tw_push", queue, program, state, slots);
+  }
+
+  /**
+   * See tw_wait.
+   * @param {number} thread @param {number} target @param {number} tiles @param {number} microseconds
+   * @returns {number} how many submissions have ended
+   */
+  wait(thread, target, tiles, microseconds) {
+    const executor = /** @type {Executor} */ (this.executor);
+    const parameters = [target, tiles, microseconds];
+    return executor.run("tw_wait", thread, parameters, "tw_wait", parameters);
+  }
+
+  /** Whether the submission was ended with `status`. @param {number} submission @param {number} status */
+  cancel(submission, status) {
+    return this.executor?.call("tw_cancel", submission, status) === 1;
+  }
+
+  /** @param {number} queue */
+  goOn(queue) {
+    this.executor?.call("tw_go_on", queue);
+  }
+
+  /**
+   * Waits without blocking until `target` submissions have ended, the ring halts or the time is over.
+   * @param {number} queue @param {number} target @param {number} milliseconds
+   * @returns {Promise<number>} how many submissions have ended
+   */
+  async ended(queue, target, milliseconds) {
+    const deadline = performance.now() + milliseconds;
+    const at = (queue + QUEUE_ENDED) / 4;
+    for (;;) {
+      // Made anew each time: inline, the heap may have grown meanwhile.
+      const words = new Int32Array(this.memory.buffer);
+      const seen = Atomics.load(words, at);
+      const left = deadline - performance.now();
+      const there = ((seen - target) | 0) >= 0 || Atomics.load(words, (queue + QUEUE_HALTED) / 4) !== 0;
+      if (there || left <= 0) return seen;
+      if (!this.pool) {
+        await new Promise((resolve) => setTimeout(resolve, left));
+        continue;
+      }
+      const watchers = (queue + QUEUE_WATCHERS) / 4;
+      Atomics.add(words, watchers, 1);
+      const wait = Atomics.waitAsync(words, at, seen, left);
+      await wait.value;
+      Atomics.sub(words, watchers, 1);
+    }
   }
 
   /** Whether the worker with this tw_thread takes tiles of everything loaded. @param {number} thread */

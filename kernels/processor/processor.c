@@ -1,16 +1,23 @@
-// The command loop. Every thread, the submitting one too, walks the open region of the running
+// The command loop. Every thread, the submitting one too, walks the open region of the open
 // submission: claim a tile, run its kernel, count it done; the thread that finishes a region's last
-// tile opens the next. This is the only file with atomics.
+// tile opens the next, and after the last region the next submission of the ring. This is the only
+// file with atomics.
 //
-//   submit    closed claim -> resolve bindings -> open region 0 -> drain until closed -> status
+//   push      write a slot of the ring, and open it if nothing is open
+//   wait      drain until so many submissions have ended; submit is push and wait in one
+//   cancel    end a submission early, also before it was opened
+//   go_on     open the next, after the host has looked at a failure
 //   work      a worker's life between two visits to its event loop: drain, spin, sleep
 //   trapped   after a kernel trapped: record it, count its tile done
 //   announce  the host wrote something that waiting threads should see
 //
 // Why a late thread does no harm: all that it does to shared state before it owns a tile is one
-// compare-and-swap of `claim`, and a tag is never used twice. It reads the submission's fields only
-// between two reads of the same open tag, and a submission cannot close while a claimed tile is
+// compare-and-swap of `claim`, and a tag is never used twice. It reads the open submission's fields
+// only between two reads of the same open tag, and a submission cannot end while a claimed tile is
 // unfinished, so whatever a successful swap was computed from was alive at the swap.
+//
+// Why no push is lost: pushing and ending both look for something to open after they have written
+// what the other looks at (`pushed`, `running`), so one of them sees it.
 #include "processor.h"
 
 #define EXPORT(name) __attribute__((export_name(#name)))
@@ -21,8 +28,10 @@
 // A thread that waits for the next region spins for about 60 us (Chromium 156, Zen 5, 2026-11)
 // before it sleeps: a wake through a futex costs 10 to 50 us, most regions are shorter.
 #define SPINS_IN_SUBMISSION 40000
+#define SPINS_PER_US 650
+#define FOR_EVER 0x7fffffff  // as a distance of `ended`
 
-enum drain_result { CLOSED, EXHAUSTED, NOT_LOADED };
+enum drain_result { CLOSED, EXHAUSTED, NOT_LOADED, ENOUGH };
 
 static uint64_t tag_of(uint64_t claim) { return claim >> TW_TILE_BITS; }
 static uint32_t tile_of(uint64_t claim) { return (uint32_t)claim & TW_CLOSED; }
@@ -43,109 +52,13 @@ static void announce(tw_queue *q) {
   if (LOAD(q->sleepers)) __builtin_wasm_memory_atomic_notify((int *)&q->wake, ~0u);
 }
 
-// Opens the first region at or after `index` that has tiles, or closes the submission.
-static void open_region(tw_queue *q, uint32_t index) {
-  const tw_program *p = q->program;
-  const tw_region *regions = regions_of(p);
-  while (index < p->region_count && regions[index].tile_count == 0) index++;
-  uint64_t tag = q->first_tag + index;
-  if (index == p->region_count) {
-    STORE(q->running, 0);
-    __atomic_fetch_add(&q->timeline, 1, __ATOMIC_SEQ_CST);
-    STORE(q->claim, tag << TW_TILE_BITS | TW_CLOSED);
-  } else {
-    STORE(q->done, 0);
-    STORE(q->claim, tag << TW_TILE_BITS);
-  }
-  announce(q);
+static int swap(uint32_t *word, uint32_t from, uint32_t to) {
+  return __atomic_compare_exchange_n(word, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-static void finish_tile(tw_queue *q, uint32_t index, uint32_t tile_count) {
-  if (__atomic_add_fetch(&q->done, 1, __ATOMIC_SEQ_CST) == tile_count) open_region(q, index + 1);
-}
+static int reached(uint32_t ended, uint32_t target) { return (int32_t)(ended - target) >= 0; }
 
-static void record_failure(tw_thread *thread, uint32_t status) {
-  tw_queue *q = thread->queue;
-  uint32_t none = TW_OK;
-  if (!__atomic_compare_exchange_n(&q->status, &none, status, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-    return;
-  q->failed_command = thread->command;
-  q->failed_x = thread->x;
-  q->failed_y = thread->y;
-  q->failed_z = thread->z;
-  q->failed_worker = thread->worker;
-}
-
-static void run_tile(tw_thread *thread, const tw_command *command, const tw_dispatch *dispatch,
-                     uint32_t local) {
-  uint32_t row = local / command->count_x;
-  tw_tile tile = {
-      .x = local - row * command->count_x,
-      .y = row % command->count_y,
-      .z = row / command->count_y,
-      .worker = thread->worker,
-      .scratch = thread->scratch,
-      .scratch_length = thread->scratch_length,
-  };
-  thread->command = dispatch->command;
-  thread->x = tile.x;
-  thread->y = tile.y;
-  thread->z = tile.z;
-  thread->in_tile = 1;
-  uint32_t status = ((tw_kernel)(uintptr_t)command->function)(dispatch, &tile);
-  thread->in_tile = 0;
-  thread->tiles++;
-  if (status != TW_OK) record_failure(thread, status);
-}
-
-// Runs tiles until the open region has none left to claim, across regions.
-static enum drain_result drain(tw_thread *thread) {
-  tw_queue *q = thread->queue;
-  uint64_t known = ~0ull;  // the tag that the variables below belong to
-  uint32_t index = 0, tile_count = 0;
-  const tw_command *command = 0;
-  const tw_dispatch *dispatch = 0;
-  for (;;) {
-    uint64_t claim = LOAD(q->claim);
-    uint64_t tag = tag_of(claim);
-    uint32_t tile = tile_of(claim);
-    if (tile == TW_CLOSED) return CLOSED;
-    if (tag != known) {
-      const tw_program *p = RELAXED(q->program);
-      uint8_t *state = RELAXED(q->state);
-      uint32_t generation = RELAXED(q->generation);
-      index = (uint32_t)(tag - RELAXED(q->first_tag));
-      if (LOAD(q->claim) >> TW_TILE_BITS != tag) continue;
-      if (generation > thread->generation) return NOT_LOADED;
-      const tw_region region = regions_of(p)[index];
-      tile_count = region.tile_count;
-      if (LOAD(q->claim) >> TW_TILE_BITS != tag) continue;
-      command = commands_of(p) + region.first_command;
-      dispatch = dispatches_of(state) + region.first_command;
-      known = tag;
-    }
-    if (tile >= tile_count) return EXHAUSTED;
-    if (!__atomic_compare_exchange_n(&q->claim, &claim, claim + 1, 0, __ATOMIC_SEQ_CST,
-                                     __ATOMIC_SEQ_CST))
-      continue;
-    // Claims within a region only grow, so the cursor only moves forward.
-    while (tile - command->first_tile >= command->tile_count) command++, dispatch++;
-    // After a failure the remaining tiles are claimed and counted, not run.
-    if (LOAD(q->status) == TW_OK) run_tile(thread, command, dispatch, tile - command->first_tile);
-    finish_tile(q, index, tile_count);
-  }
-}
-
-// Waits until `wake` is no longer `seen`; returns 0 when the time-out passed first.
-static int wait(tw_thread *thread, uint32_t seen, uint32_t spins, int64_t timeout_ns) {
-  tw_queue *q = thread->queue;
-  for (uint32_t i = 0; i < spins || !thread->may_block; i++)
-    if (RELAXED(q->wake) != seen) return 1;
-  __atomic_fetch_add(&q->sleepers, 1, __ATOMIC_SEQ_CST);
-  __builtin_wasm_memory_atomic_wait32((int *)&q->wake, (int)seen, timeout_ns);
-  __atomic_fetch_sub(&q->sleepers, 1, __ATOMIC_SEQ_CST);
-  return LOAD(q->wake) != seen;
-}
+static tw_submission *slot(tw_queue *q, uint32_t number) { return &q->ring[number % TW_RING]; }
 
 static void resolve(const tw_program *p, uint8_t *state, const tw_binding *slots) {
   const tw_command *commands = commands_of(p);
@@ -167,15 +80,208 @@ static void resolve(const tw_program *p, uint8_t *state, const tw_binding *slots
   }
 }
 
-// Drains the running submission until it has closed; returns its status. Also the way back in after
-// a trap on the submitting thread.
-EXPORT(tw_resume) uint32_t tw_resume(tw_thread *thread) {
+// Opens the first region at or after `index` that has tiles; 0 when there is none.
+static int open_region(tw_queue *q, uint32_t index) {
+  const tw_program *p = q->program;
+  const tw_region *regions = regions_of(p);
+  while (index < p->region_count && regions[index].tile_count == 0) index++;
+  if (index == p->region_count) return 0;
+  STORE(q->done, 0);
+  STORE(q->claim, (q->first_tag + index) << TW_TILE_BITS);
+  announce(q);
+  return 1;
+}
+
+// Opens the submission `s`; 0 when it has nothing to run. Its bindings are resolved even then: a
+// later submission may rely on its state.
+static int open_submission(tw_queue *q, tw_submission *s) {
+  const tw_program *p = s->program;
+  if (s->slots) resolve(p, s->state, s->slots);
+  STORE(q->current, s);
+  STORE(q->program, p);
+  STORE(q->state, s->state);
+  STORE(q->generation, p->generation);
+  STORE(q->first_tag, tag_of(LOAD(q->claim)) + 1);
+  return LOAD(s->status) == TW_OK && open_region(q, 0);
+}
+
+// Ends the current submission. Its slot is the host's again as soon as `ended` is written.
+static void end_submission(tw_queue *q) {
+  uint32_t *status = &q->current->status;
+  if (!swap(status, TW_OK, TW_ENDED) && LOAD(*status) != TW_SKIPPED) STORE(q->halted, 1);
+  STORE(q->claim, (tag_of(LOAD(q->claim)) + 1) << TW_TILE_BITS | TW_CLOSED);
+  STORE(q->ended, q->ended + 1);
+  STORE(q->running, 0);
+  announce(q);
+  if (LOAD(q->watchers)) __builtin_wasm_memory_atomic_notify((int *)&q->ended, ~0u);
+}
+
+// Opens what was pushed, unless something is open or the ring has halted. A loop: submissions
+// without tiles end at once.
+static void open_next(tw_queue *q) {
+  while (!LOAD(q->halted) && LOAD(q->ended) != LOAD(q->pushed)) {
+    if (!swap(&q->running, 0, 1)) return;  // whoever has it looks again when it lets go
+    if (LOAD(q->halted) || LOAD(q->ended) == LOAD(q->pushed))
+      STORE(q->running, 0);
+    else if (open_submission(q, slot(q, q->ended)))
+      return;
+    else
+      end_submission(q);
+  }
+}
+
+static void finish_tile(tw_queue *q, uint32_t index, uint32_t tile_count) {
+  if (__atomic_add_fetch(&q->done, 1, __ATOMIC_SEQ_CST) != tile_count) return;
+  if (open_region(q, index + 1)) return;
+  end_submission(q);
+  open_next(q);
+}
+
+static void record_failure(tw_thread *thread, tw_submission *s, uint32_t status) {
+  if (!swap(&s->status, TW_OK, status)) return;
+  s->failed_command = thread->command;
+  s->failed_x = thread->x;
+  s->failed_y = thread->y;
+  s->failed_z = thread->z;
+  s->failed_worker = thread->worker;
+}
+
+static void run_tile(tw_thread *thread, tw_submission *current, const tw_command *command,
+                     const tw_dispatch *dispatch, uint32_t local) {
+  uint32_t row = local / command->count_x;
+  tw_tile tile = {
+      .x = local - row * command->count_x,
+      .y = row % command->count_y,
+      .z = row / command->count_y,
+      .worker = thread->worker,
+      .scratch = thread->scratch,
+      .scratch_length = thread->scratch_length,
+  };
+  thread->command = dispatch->command;
+  thread->x = tile.x;
+  thread->y = tile.y;
+  thread->z = tile.z;
+  thread->in_tile = 1;
+  uint32_t status = ((tw_kernel)(uintptr_t)command->function)(dispatch, &tile);
+  thread->in_tile = 0;
+  thread->tiles++;
+  if (status != TW_OK) record_failure(thread, current, status);
+}
+
+// Runs tiles, across regions and submissions, until the open region has none left to claim, nothing
+// is open, `target` submissions have ended or `tiles` tiles were run (0: no limit).
+static enum drain_result drain(tw_thread *thread, uint32_t target, uint32_t tiles) {
+  tw_queue *q = thread->queue;
+  uint64_t known = ~0ull;  // the tag that the variables below belong to
+  uint32_t index = 0, tile_count = 0;
+  const tw_command *command = 0;
+  const tw_dispatch *dispatch = 0;
+  tw_submission *current = 0;
+  for (;;) {
+    uint64_t claim = LOAD(q->claim);
+    uint64_t tag = tag_of(claim);
+    uint32_t tile = tile_of(claim);
+    if (tile == TW_CLOSED) return CLOSED;
+    if (tag != known) {
+      const tw_program *p = RELAXED(q->program);
+      uint8_t *state = RELAXED(q->state);
+      uint32_t generation = RELAXED(q->generation);
+      current = RELAXED(q->current);
+      index = (uint32_t)(tag - RELAXED(q->first_tag));
+      if (LOAD(q->claim) >> TW_TILE_BITS != tag) continue;
+      if (reached(LOAD(q->ended), target)) return ENOUGH;
+      if (generation > thread->generation) return NOT_LOADED;
+      const tw_region region = regions_of(p)[index];
+      tile_count = region.tile_count;
+      if (LOAD(q->claim) >> TW_TILE_BITS != tag) continue;
+      command = commands_of(p) + region.first_command;
+      dispatch = dispatches_of(state) + region.first_command;
+      known = tag;
+    }
+    if (tile >= tile_count) return EXHAUSTED;
+    if (!__atomic_compare_exchange_n(&q->claim, &claim, claim + 1, 0, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST))
+      continue;
+    // Claims within a region only grow, so the cursor only moves forward.
+    while (tile - command->first_tile >= command->tile_count) command++, dispatch++;
+    // After a failure the remaining tiles are claimed and counted, not run.
+    if (LOAD(current->status) == TW_OK)
+      run_tile(thread, current, command, dispatch, tile - command->first_tile);
+    finish_tile(q, index, tile_count);
+    if (--tiles == 0) return ENOUGH;
+  }
+}
+
+// Waits until `wake` is no longer `seen`; returns 0 when the time-out passed first.
+static int wait(tw_thread *thread, uint32_t seen, uint32_t spins, uint32_t timeout_us) {
+  tw_queue *q = thread->queue;
+  // Where blocking is not allowed there is no clock either: about as long, in spins.
+  if (!thread->may_block) spins = timeout_us < ~0u / SPINS_PER_US ? timeout_us * SPINS_PER_US : ~0u;
+  for (uint32_t i = 0; i < spins; i++)
+    if (RELAXED(q->wake) != seen) return 1;
+  if (thread->may_block) {
+    __atomic_fetch_add(&q->sleepers, 1, __ATOMIC_SEQ_CST);
+    __builtin_wasm_memory_atomic_wait32((int *)&q->wake, (int)seen, (int64_t)timeout_us * 1000);
+    __atomic_fetch_sub(&q->sleepers, 1, __ATOMIC_SEQ_CST);
+  }
+  return LOAD(q->wake) != seen;
+}
+
+// Appends a submission and returns its number. Only the submitting thread pushes, and it sees to it
+// that the slot's last submission has ended and was looked at.
+EXPORT(tw_push)
+uint32_t tw_push(tw_queue *q, const tw_program *program, uint8_t *state, const tw_binding *slots) {
+  uint32_t number = q->pushed;
+  *slot(q, number) = (tw_submission){.program = program, .state = state, .slots = slots};
+  STORE(q->pushed, number + 1);
+  open_next(q);
+  return number;
+}
+
+// Drains and sleeps until `target` submissions have ended; returns how many have. Comes back before
+// that when the ring has halted, when nothing has happened for `timeout_us`, and, where `tiles` is
+// not 0, when this thread has run that many or has slept once, so that a host with a deadline can
+// look at its clock. It does nothing when the target was reached before.
+EXPORT(tw_wait)
+uint32_t tw_wait(tw_thread *thread, uint32_t target, uint32_t tiles, uint32_t timeout_us) {
   tw_queue *q = thread->queue;
   for (;;) {
     uint32_t seen = LOAD(q->wake);
-    if (drain(thread) == CLOSED) return LOAD(q->status);
-    wait(thread, seen, SPINS_IN_SUBMISSION, -1);
+    if (reached(LOAD(q->ended), target) || LOAD(q->halted)) break;
+    if (drain(thread, target, tiles) == ENOUGH) break;
+    if (reached(LOAD(q->ended), target) || LOAD(q->halted) || !timeout_us) break;
+    int woken = wait(thread, seen, SPINS_IN_SUBMISSION, timeout_us);
+    if (!woken || tiles) break;
   }
+  return LOAD(q->ended);
+}
+
+// Drains until everything that was pushed has ended; returns the last one's status, or TW_OK when it
+// has not ended: the ring has halted, or nothing has happened for TW_PATIENCE. Also the way back in
+// after a trap on the submitting thread.
+EXPORT(tw_resume) uint32_t tw_resume(tw_thread *thread) {
+  tw_queue *q = thread->queue;
+  uint32_t pushed = q->pushed;
+  return reached(tw_wait(thread, pushed, 0, TW_PATIENCE), pushed) ? slot(q, pushed - 1)->status : TW_OK;
+}
+
+// Pushes `program` and runs it to its end; see tw_push and tw_resume.
+EXPORT(tw_submit)
+uint32_t tw_submit(tw_thread *thread, const tw_program *program, uint8_t *state,
+                   const tw_binding *slots) {
+  tw_push(thread->queue, program, state, slots);
+  return tw_resume(thread);
+}
+
+// Ends a submission with `status` unless it is over; 1 if it did. Tiles that run now end first.
+EXPORT(tw_cancel) uint32_t tw_cancel(tw_submission *s, uint32_t status) {
+  return (uint32_t)swap(&s->status, TW_OK, status);
+}
+
+// The host has looked at what halted the ring.
+EXPORT(tw_go_on) void tw_go_on(tw_queue *q) {
+  STORE(q->halted, 0);
+  open_next(q);
 }
 
 // Writes a word of the queue for the host and wakes all that wait, so that they look at it.
@@ -184,26 +290,9 @@ EXPORT(tw_announce) void tw_announce(tw_queue *q, uint32_t *word, uint32_t value
   announce(q);
 }
 
-// Runs `program` to its end. `state` holds program->state_length bytes. The bindings are resolved
-// only when `slots` is given: a replay with the same slots passes 0.
-EXPORT(tw_submit)
-uint32_t tw_submit(tw_thread *thread, const tw_program *program, uint8_t *state,
-                   const tw_binding *slots) {
-  tw_queue *q = thread->queue;
-  if (slots) resolve(program, state, slots);
-  q->status = TW_OK;
-  STORE(q->program, program);
-  STORE(q->state, state);
-  STORE(q->generation, program->generation);
-  STORE(q->first_tag, tag_of(LOAD(q->claim)) + 1);
-  STORE(q->running, 1);
-  open_region(q, 0);
-  return tw_resume(thread);
-}
-
 // A worker's loop. Returns the last seen `wake` when there was nothing to do for `timeout_ns`, when
-// an executable was posted, when the running submission needs an executable that this thread has not loaded,
-// or at shutdown; the caller goes back to its event loop and comes again.
+// an executable was posted, when the open submission needs an executable that this thread has not
+// loaded, or at shutdown; the caller goes back to its event loop and comes again.
 EXPORT(tw_work)
 uint32_t tw_work(tw_thread *thread, uint32_t spins, uint32_t timeout_us) {
   tw_queue *q = thread->queue;
@@ -211,13 +300,13 @@ uint32_t tw_work(tw_thread *thread, uint32_t spins, uint32_t timeout_us) {
   for (;;) {
     uint32_t seen = LOAD(q->wake);
     if (LOAD(q->shutdown) || LOAD(q->posted) != thread->generation) return seen;
-    enum drain_result result = drain(thread);
+    enum drain_result result = drain(thread, LOAD(q->ended) + FOR_EVER, 0);
     if (result == NOT_LOADED) return seen;
     if (result == EXHAUSTED) {
-      wait(thread, seen, SPINS_IN_SUBMISSION, (int64_t)timeout_us * 1000);
+      wait(thread, seen, SPINS_IN_SUBMISSION, timeout_us);
       continue;
     }
-    if (!wait(thread, seen, spins, (int64_t)timeout_us * 1000)) return seen;
+    if (!wait(thread, seen, spins, timeout_us)) return seen;
   }
 }
 
@@ -227,7 +316,7 @@ EXPORT(tw_trapped) uint32_t tw_trapped(tw_thread *thread) {
   tw_queue *q = thread->queue;
   if (!thread->in_tile) return 0;
   thread->in_tile = 0;
-  record_failure(thread, TW_TRAPPED);
+  record_failure(thread, q->current, TW_TRAPPED);
   // The tile is unfinished, so its region is still the open one.
   uint32_t index = (uint32_t)(tag_of(LOAD(q->claim)) - q->first_tag);
   finish_tile(q, index, regions_of(q->program)[index].tile_count);

@@ -124,7 +124,7 @@ def test_python_and_javascript_hold_the_same_numbers(tmp_path: Path) -> None:
     found = abi_reader.read(HEADER)
     queue = {f.name: f.offset for f in found.structs["queue"].fields}
     assert queue["claim"] == module.QUEUE_CLAIM
-    assert queue["status"] == module.QUEUE_STATUS
+    assert queue["ended"] == module.QUEUE_ENDED
     assert found.structs["queue"].size == module.QUEUE_SIZE
     assert module.Status.TRAPPED == 256
 

@@ -10,23 +10,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tilework.core.config import SCRATCH, STACK
-from tilework.core.errors import DeviceLost, InvalidArgument, KernelFailure, Unsupported
-from tilework.hal._abi import (
-    QUEUE_CLAIM,
-    QUEUE_FAILED_COMMAND,
-    QUEUE_SIZE,
-    THREAD_GENERATION,
-    THREAD_SIZE,
-    TW_ALIGNMENT,
-    TW_CLOSED,
-    Status,
-)
+from tilework.core.errors import DeviceLost, InvalidArgument, Unsupported
+from tilework.hal._abi import THREAD_GENERATION, THREAD_SIZE, TW_ALIGNMENT
 from tilework.hal.allocator import Allocator, Statistics
 from tilework.hal.buffer import Buffer
 from tilework.hal.command_buffer import CommandBuffer
 from tilework.hal.drivers import open_driver
 from tilework.hal.executable import Entry, Executable, load
+from tilework.hal.failure import failure
 from tilework.hal.library import kernel_module
+from tilework.hal.ring import RING_BYTES, Ring
 from tilework.hal.usage import Access, MemoryType, Usage, names
 
 if TYPE_CHECKING:
@@ -35,14 +28,6 @@ if TYPE_CHECKING:
     from tilework.hal.program import Program
 
 BUILDS = ("relaxed", "simd")
-
-_WORDS = {
-    Status.INVALID_PARAMS: "its parameters are outside what it accepts",
-    Status.BINDING_TOO_SHORT: "a binding is shorter than its parameters imply",
-    Status.SCRATCH_TOO_SMALL: "it needs more scratch",
-    Status.INDEX_OUT_OF_RANGE: "the data holds an index outside its axis",
-    Status.TRAPPED: "it trapped",
-}
 
 
 class Device:
@@ -60,9 +45,9 @@ class Device:
         self.copied_in = self.copied_out = 0  # bytes between the host's memory and the device's
         visible = driver.view(0, 0) is not None
         self.memory = MemoryType.DEVICE | (MemoryType.HOST_VISIBLE if visible else MemoryType(0))
-        self._queue = self._cleared(QUEUE_SIZE, "queue")
-        self._queue.write(struct.pack("<Q", TW_CLOSED), QUEUE_CLAIM)
+        self._queue = self._cleared(RING_BYTES, "queue")
         self._threads = [self._make_thread(worker) for worker in range(driver.threads)]
+        self.ring = Ring(driver, self._queue, [thread.address for thread in self._threads])
         driver.start(self._stack_top(0))
         binary = kernel_module("processor", "simd")
         self._executables["processor"] = load(self, "processor", binary, processor=True)
@@ -207,29 +192,11 @@ class Device:
         table = 0
         try:
             table = program.bind(slots)
-            status = self.driver.submit(
-                self._threads[0].address, program.image.address, program.state.address, table
-            )
+            outcome = self.ring.submit(program.image.address, program.state.address, table)
         finally:
             program.end(slots, table)
-        if status:
-            raise self._failure(program, status)
-
-    def _failure(self, program: Program, status: int) -> KernelFailure:
-        command, x, y, z, worker = struct.unpack(
-            "<5I", self._queue.read(QUEUE_FAILED_COMMAND, 20)
-        )
-        info = program.commands[command]
-        words = _WORDS.get(status, f"it returned {status}")  # type: ignore[call-overload]
-        label = f" ({info.label})" if info.label else ""
-        return KernelFailure(
-            f"kernel {info.kernel}{label} failed in tile {(x, y, z)} of {info.counts}: {words}; "
-            f"command {command} of {program.label or 'a program'}, thread {worker}",
-            kernel=info.kernel,
-            tile=(x, y, z),
-            status=status,
-            command=command,
-        )
+        if outcome is not None:
+            raise failure(program, outcome)
 
     def close(self) -> None:
         """Ends the threads; buffers and programs of this device can no longer be used."""

@@ -14,47 +14,6 @@ from typing import Protocol, TypeAlias
 Data: TypeAlias = object
 
 
-class Submits(Protocol):
-    """The ring as a driver shows it: programs that run in the order in which they were pushed.
-
-    `Ring` (hal/ring.py) is what the rest of the HAL uses; it owns the addresses, the numbers and
-    the watchdog. A ring holds TW_RING submissions. Number n lies in slot n % TW_RING and keeps its
-    outcome there until n + TW_RING is pushed. `ended` counts those that are over, modulo 2**32, so
-    number n has ended once `ended` has passed n: wait for the target n + 1. A submission that fails
-    or is cancelled **halts** the ring: nothing further is opened until `go_on`.
-    """
-
-    def push(self, queue: int, program: int, state: int, slots: int) -> int:
-        """Appends a program and returns its number; never waits. The caller sees to a free slot.
-
-        `slots` 0: the state holds these bindings already, by an earlier submission in the ring.
-        """
-
-    def wait(self, thread: int, target: int, tiles: int, seconds: float | None) -> int:
-        """Computes and sleeps until `ended` reaches `target`; returns `ended`.
-
-        Comes back before that when the ring has halted, when this thread has run `tiles` tiles
-        (0: no limit), when `seconds` have passed (None: no limit) or, whatever was asked, when
-        nothing has happened for a while: the caller then looks whether the threads are alive. A
-        target that was reached before is a look: nothing is computed.
-        """
-
-    def cancel(self, submission: int, status: int) -> bool:
-        """Ends the submission at this address with `status`, unless it is over; whether it did.
-
-        Tiles that are running end first; the others are not run.
-        """
-
-    def go_on(self, queue: int) -> None:
-        """Opens what follows, after a failure has been looked at."""
-
-    async def ended(self, thread: int, target: int, seconds: float) -> int:
-        """As `wait`, but leaves the event loop free; returns `ended` after `seconds` at most.
-
-        Where no worker computes this thread does, a few milliseconds at a time.
-        """
-
-
 class Driver(Protocol):
     """One memory and the threads over it. Addresses and lengths are in bytes."""
 
@@ -106,8 +65,29 @@ class Driver(Protocol):
     def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
         """Starts one more thread on the queue."""
 
+    # The ring: see `tilework.hal.ring`, which owns the addresses and the numbers. `ended` and
+    # `target` count submissions modulo 2**32; a driver may return them with any multiple added.
+
     def submit(self, thread: int, program: int, state: int, slots: int) -> int:
-        """Runs a program to its end and returns its tw_status."""
+        """Pushes a program and computes until it has ended: its tw_status, as tw_resume says.
+
+        `slots` 0: the state holds these bindings already, by an earlier submission in the ring.
+        """
+
+    def push(self, queue: int, program: int, state: int, slots: int) -> None:
+        """Appends a program; never waits. The caller sees to a free slot."""
+
+    def wait(self, thread: int, target: int, tiles: int, microseconds: int) -> int:
+        """Computes and sleeps until `ended` reaches `target`; returns `ended`. See tw_wait."""
+
+    def cancel(self, submission: int, status: int) -> bool:
+        """Ends a submission with `status` unless it is over; whether it did."""
+
+    def go_on(self, queue: int) -> None:
+        """Opens what follows, after a failure has been looked at."""
+
+    async def ended(self, queue: int, target: int, seconds: float) -> int:
+        """As `wait` on a free event loop: computes nothing, comes back after `seconds` at most."""
 
     def is_ready(self, thread: int) -> bool:
         """Whether the worker that owns this tw_thread takes tiles."""

@@ -1,12 +1,43 @@
-"""Ring: submissions that run in order, as Python sees them.
+"""Ring: submissions that run in the order in which they were pushed, as Python sees them.
 
-What lies in shared memory is `tw_queue` and its `tw_submission`s (abi.h); Python pushes programs
-that are ready to run in that order and looks at how many have ended.
+What lies in shared memory is a `tw_queue` and its `tw_submission`s (abi.h). Python pushes programs
+that are ready to run in that order, looks at how many have ended and reads how. Numbers count up
+from 0 and never wrap here; shared memory has them modulo 2**32. A submission that fails or is
+cancelled **halts** the ring: nothing further is opened until `go_on`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import asyncio
+import struct
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tilework.core.config import SLICE, SLICE_TILES
+from tilework.core.errors import InvalidArgument
+from tilework.hal._abi import (
+    QUEUE_CLAIM,
+    QUEUE_DONE,
+    QUEUE_ENDED,
+    QUEUE_HALTED,
+    QUEUE_RING,
+    QUEUE_RUNNING,
+    QUEUE_SIZE,
+    SUBMISSION_SIZE,
+    SUBMISSION_STATUS,
+    TW_CLOSED,
+    TW_PATIENCE,
+    TW_RING,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from tilework.hal.buffer import Buffer
+    from tilework.hal.driver import Driver
+
+RING_BYTES = QUEUE_SIZE + TW_RING * SUBMISSION_SIZE
+_MODULUS = 1 << 32
 
 
 class Outcome(NamedTuple):
@@ -18,45 +49,164 @@ class Outcome(NamedTuple):
     worker: int  # the thread, 0 is the submitting one
 
 
-class Submissions(Protocol):
-    """What `device.ring` offers to the queue. Numbers count up from 0 and never wrap."""
+class Ring:
+    """`memory` is cleared and has RING_BYTES; `threads` are the addresses of the tw_threads."""
 
-    @property
-    def free(self) -> int:
-        """Slots that a push may use now: TW_RING less what was pushed and not yet retired."""
+    def __init__(self, driver: Driver, memory: Buffer, threads: Sequence[int]) -> None:
+        self._driver = driver
+        self._memory = memory
+        self._queue = memory.address
+        self._threads = tuple(threads)
+        self._submit = driver.submit
+        self._first = self._queue + QUEUE_SIZE
+        memory.write(struct.pack("<Q", TW_CLOSED), QUEUE_CLAIM)
+        memory.write(struct.pack("<I", self._first), QUEUE_RING)
+        self._pushed = 0
+        self._ended = 0  # as far as was seen
+        self._retired = 0
+
+    # -- state ---------------------------------------------------------------------------------
 
     @property
     def pushed(self) -> int:
-        """How many were pushed; the next number."""
+        """How many were pushed; the next one's number."""
+        return self._pushed
+
+    @property
+    def retired(self) -> int:
+        """How many outcomes are no longer needed; equal to `pushed`: nothing is in flight."""
+        return self._retired
+
+    @property
+    def free(self) -> int:
+        """Slots that a push may use now: TW_RING less what was pushed and is not yet retired."""
+        return TW_RING - (self._pushed - self._retired)
 
     @property
     def halted(self) -> bool:
-        """Whether a failure or a cancel waits to be looked at; `ended - 1` is its number."""
-
-    def push(self, program: int, state: int, slots: int) -> int:
-        """Appends a program by its addresses; its number. The caller has looked at `free`."""
-
-    def look(self) -> int:
-        """How many have ended; computes nothing."""
-
-    def wait(self, target: int, seconds: float | None = None, tiles: int = 0) -> int:
-        """Computes until `target` have ended, the ring halts or the time is over; how many have.
-
-        A thread that does not come back from a kernel is found here: the threads are started anew
-        and the ring halts with status STUCK for what was open.
-        """
-
-    async def ended(self, target: int, seconds: float | None = None) -> int:
-        """As `wait`, with the event loop left free."""
-
-    def cancel(self, number: int, status: int) -> bool:
-        """Whether the submission was ended with `status` (CANCELLED, SKIPPED) instead."""
+        """Whether a failure or cancel waits to be looked at; `look() - 1` is its number."""
+        return self._memory.read(QUEUE_HALTED, 4) != bytes(4)
 
     def outcome(self, number: int) -> Outcome:
-        """Of a submission that has ended and was not retired."""
+        """Of a submission that has ended and is not retired."""
+        if not self._retired <= number < self._pushed:
+            raise InvalidArgument(f"submission {number} is not in the ring")
+        status, command, x, y, z, worker = struct.unpack(
+            "<6I", self._memory.read(self._slot(number) - self._queue + SUBMISSION_STATUS, 24)
+        )
+        return Outcome(status, command, (x, y, z), worker)
+
+    # -- pushing -------------------------------------------------------------------------------
+
+    def submit(self, program: int, state: int, slots: int) -> Outcome | None:
+        """Push, wait, retire in one crossing; None is success. Only when nothing is in flight."""
+        self._pushed += 1
+        status = self._submit(self._threads[0], program, state, slots)
+        if status == Status.ENDED:
+            self._retired = self._pushed
+            return None
+        return self._settle()
+
+    def _settle(self) -> Outcome | None:
+        number = self._pushed - 1
+        self.wait(number + 1)
+        outcome = self.outcome(number)
+        self.retire(number + 1)
+        if outcome.status == Status.ENDED:
+            return None
+        self.go_on()
+        return outcome
+
+    def push(self, program: int, state: int, slots: int) -> int:
+        """Appends a program by its addresses; its number. The caller has looked at `free`.
+
+        `slots` 0: the state holds these bindings already, by a submission that was pushed before.
+        """
+        if not self.free:
+            raise InvalidArgument(f"all {TW_RING} slots of the ring are taken; retire some")
+        self._driver.push(self._queue, program, state, slots)
+        self._pushed += 1
+        return self._pushed - 1
+
+    def cancel(self, number: int, status: Status = Status.CANCELLED) -> bool:
+        """Ends a submission with `status` unless it has ended; whether it did.
+
+        One that runs ends when its running tiles do. SKIPPED does not halt the ring.
+        """
+        if not self._retired <= number < self._pushed:
+            return False
+        return self._driver.cancel(self._slot(number), status)
 
     def retire(self, ended: int) -> None:
-        """The outcomes below `ended` have been read: their slots may be used again."""
+        """The outcomes below `ended` have been read; their slots may be used again."""
+        self._retired = max(self._retired, ended)
 
     def go_on(self) -> None:
         """After a halt: opens what follows."""
+        self._driver.go_on(self._queue)
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def look(self) -> int:
+        """How many have ended; computes nothing."""
+        return self._saw(self._driver.wait(self._threads[0], self._ended % _MODULUS, 1, 0))
+
+    def wait(self, target: int, seconds: float | None = None, tiles: int = 0) -> int:
+        """Computes until `target` have ended; how many have.
+
+        Comes back before that when the ring has halted, when `seconds` have passed or this thread
+        has run `tiles` tiles (0: no limit). No seconds are a look.
+        """
+        if seconds is None:
+            while self._pass(target, tiles, TW_PATIENCE) < target and not (tiles or self.halted):
+                pass
+            return self._ended
+        deadline = time.monotonic() + seconds
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return self.look()
+            microseconds = min(int(left * 1e6) + 1, TW_PATIENCE)
+            if self._pass(target, tiles or SLICE_TILES, microseconds) >= target:
+                return self._ended
+            if tiles or self.halted:
+                return self._ended
+
+    async def ended(self, target: int, seconds: float | None = None) -> int:
+        """As `wait`, with the event loop left free.
+
+        Where workers compute this thread does not; where none does, it computes a few
+        milliseconds at a time.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while self.look() < target and not self.halted:
+            left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
+            if left <= 0:
+                break
+            before = self._progress()
+            if any(map(self._driver.is_ready, self._threads[1:])):
+                self._saw(await self._driver.ended(self._queue, target % _MODULUS, left))
+            if self._progress() == before:
+                self._pass(target, SLICE_TILES, 0)
+                await asyncio.sleep(0)
+        return self._ended
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _slot(self, number: int) -> int:
+        return self._first + number % TW_RING * SUBMISSION_SIZE
+
+    def _saw(self, ended: int) -> int:
+        self._ended += (ended - self._ended) % _MODULUS
+        return self._ended
+
+    def _pass(self, target: int, tiles: int, microseconds: int) -> int:
+        return self._saw(
+            self._driver.wait(self._threads[0], target % _MODULUS, tiles, microseconds)
+        )
+
+    def _progress(self) -> bytes:
+        """Different whenever a tile was claimed or finished, or a submission has ended."""
+        words = self._memory.read(0, QUEUE_RUNNING)
+        at = (QUEUE_CLAIM, QUEUE_CLAIM + 4, QUEUE_DONE, QUEUE_ENDED)
+        return b"".join(words[i : i + 4] for i in at)

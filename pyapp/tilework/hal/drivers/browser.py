@@ -123,6 +123,21 @@ class BrowserDriver:
     def submit(self, thread: int, program: int, state: int, slots: int) -> int:
         return int(self._submit(thread, program, state, slots))
 
+    def push(self, queue: int, program: int, state: int, slots: int) -> None:
+        self._bridge.push(queue, program, state, slots)
+
+    def wait(self, thread: int, target: int, tiles: int, microseconds: int) -> int:
+        return int(self._bridge.wait(thread, target, tiles, microseconds))
+
+    def cancel(self, submission: int, status: int) -> bool:
+        return bool(self._bridge.cancel(submission, status))
+
+    def go_on(self, queue: int) -> None:
+        self._bridge.goOn(queue)
+
+    async def ended(self, queue: int, target: int, seconds: float) -> int:
+        return int(await self._bridge.ended(queue, target, seconds * 1000))
+
     def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
         self._bridge.addWorker(queue, thread, stack_top, _IDLE_SPINS)
 

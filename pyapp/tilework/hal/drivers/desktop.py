@@ -20,6 +20,8 @@ from typing import Any
 
 from tilework.core.errors import DeviceLost, NoSuchFile, OutOfMemory, Unsupported
 from tilework.hal._abi import (
+    QUEUE_ENDED,
+    QUEUE_HALTED,
     QUEUE_POSTED,
     QUEUE_SHUTDOWN,
     THREAD_GENERATION,
@@ -40,6 +42,7 @@ _PAGE = 65536
 _MAX_PAGES = 65536
 _FUTEX_MICROSECONDS = 100_000  # a safety net: whatever happens wakes the futex
 _IDLE_SPINS = 2_000  # a desktop run shares its cores with pytest; do not burn them
+_LOOK_SECONDS = 0.0005  # between two looks of an event loop at what has ended
 
 
 class _Memory(wasmtime.SharedMemory):
@@ -256,6 +259,32 @@ class DesktopDriver(VisibleMemory):
         self._machine.check()
         parameters = (program, state, slots)
         return self._submitting.run("tw_submit", thread, parameters, "tw_resume", ())
+
+    def push(self, queue: int, program: int, state: int, slots: int) -> None:
+        self._machine.check()
+        self._submitting.call("tw_push", queue, program, state, slots)
+
+    def wait(self, thread: int, target: int, tiles: int, microseconds: int) -> int:
+        self._machine.check()
+        parameters = (target, tiles, microseconds)
+        return self._submitting.run("tw_wait", thread, parameters, "tw_wait", parameters)
+
+    def cancel(self, submission: int, status: int) -> bool:
+        return self._submitting.call("tw_cancel", submission, status) == 1
+
+    def go_on(self, queue: int) -> None:
+        self._submitting.call("tw_go_on", queue)
+
+    async def ended(self, queue: int, target: int, seconds: float) -> int:
+        # No futex wakes an event loop of Python's; a look costs half a microsecond.
+        word = self._machine.word
+        deadline = time.monotonic() + seconds
+        while True:
+            ended = word(queue + QUEUE_ENDED).value
+            there = (ended - target) & 0xFFFFFFFF < 1 << 31
+            if there or word(queue + QUEUE_HALTED).value or time.monotonic() >= deadline:
+                return ended
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def is_ready(self, thread: int) -> bool:
         word = self._machine.word

@@ -1,0 +1,35 @@
+"""From a submission's failure record to the error that a person reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tilework.core.errors import KernelFailure
+from tilework.hal._abi import Status
+
+if TYPE_CHECKING:
+    from tilework.hal.program import Program
+    from tilework.hal.ring import Outcome
+
+_WORDS: dict[int, str] = {
+    Status.INVALID_PARAMS: "its parameters are outside what it accepts",
+    Status.BINDING_TOO_SHORT: "a binding is shorter than its parameters imply",
+    Status.SCRATCH_TOO_SMALL: "it needs more scratch",
+    Status.INDEX_OUT_OF_RANGE: "the data holds an index outside its axis",
+    Status.TRAPPED: "it trapped",
+}
+
+
+def failure(program: Program, outcome: Outcome) -> KernelFailure:
+    """The error for a submission of `program` that a kernel has ended."""
+    info = program.commands[outcome.command]
+    words = _WORDS.get(outcome.status, f"it returned {outcome.status}")
+    label = f" ({info.label})" if info.label else ""
+    return KernelFailure(
+        f"kernel {info.kernel}{label} failed in tile {outcome.tile} of {info.counts}: {words}; "
+        f"command {outcome.command} of {program.label or 'a program'}, thread {outcome.worker}",
+        kernel=info.kernel,
+        tile=outcome.tile,
+        status=outcome.status,
+        command=outcome.command,
+    )
