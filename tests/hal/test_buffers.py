@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import random
+import struct
 
 import pytest
 
-from tilework.core.errors import DeviceLost, InvalidArgument, OutOfMemory, OutOfRange, Unsupported
-from tilework.hal import Device
+from tilework.core.errors import (
+    DeviceLost,
+    InvalidArgument,
+    OutOfMemory,
+    OutOfRange,
+    Unsupported,
+)
+from tilework.hal import Access, Device, MemoryType, Usage, open_device
 from tilework.hal.allocator import Allocator
+from tilework.hal.kernels.probe import TRACE, TraceParams
 
 
 def test_bytes_come_back(device: Device) -> None:
@@ -107,6 +115,70 @@ def test_running_out_says_what_was_asked_and_what_there_is(device: Device) -> No
         buffer.write(bytes(1000))
 
 
+def test_the_limit_of_a_device_can_be_set() -> None:
+    with pytest.raises(OutOfMemory, match=r"the limit is 100,000"):
+        open_device(threads=1, limit=100_000)
+    device = open_device(threads=1)
+    used = device.statistics.in_use
+    device.close()
+    device = open_device(threads=1, limit=used + 4096)
+    with device.allocate(4096), pytest.raises(OutOfMemory, match=r"b needs 64 bytes .* 0 are free"):
+        device.allocate(1, "b")
+    with device.allocate(4096) as buffer:
+        buffer.write(bytes(4096))
+    device.close()
+
+
+def test_the_default_memory_takes_transfers_and_dispatches(device: Device) -> None:
+    with device.allocate(400) as out, device.allocate(400) as seen:
+        assert out.memory & MemoryType.DEVICE
+        assert out.nbytes >= 400
+        out.write(bytes(400))
+        commands = device.command_buffer()
+        commands.fill(out, b"\1\0\0\0")
+        commands.barrier()
+        commands.dispatch(TRACE, (100, 1, 1), TraceParams(2), [out, seen])
+        program = commands.finish()
+        device.submit(program)
+        assert struct.unpack("<100I", out.read()) == (3,) * 100
+        program.free()
+
+
+def test_a_buffer_has_the_type_usage_and_access_that_were_asked_for(device: Device) -> None:
+    with device.allocate(100, usage=Usage.TRANSFER | Usage.MAP, access=Access.READ) as buffer:
+        assert buffer.usage == Usage.TRANSFER | Usage.MAP
+        assert buffer.access == Access.READ
+        assert MemoryType.DEVICE in buffer.memory
+        assert MemoryType.IN_PLACE not in buffer.memory
+        assert (MemoryType.HOST_VISIBLE in buffer.memory) == (buffer.view() is not None)
+        part = buffer.subspan(10, 20)
+        assert (part.usage, part.access, part.memory) == (
+            buffer.usage, buffer.access, buffer.memory,
+        )  # fmt: skip
+    if MemoryType.HOST_VISIBLE in device.memory:
+        device.allocate(1, memory=MemoryType.HOST_VISIBLE).free()
+    else:
+        with pytest.raises(Unsupported, match=r"HOST_VISIBLE was asked for; arena mode has DEVICE"):
+            device.allocate(1, memory=MemoryType.HOST_VISIBLE)
+    with pytest.raises(Unsupported, match="import_memory"):
+        device.allocate(1, memory=MemoryType.IN_PLACE)
+
+
+def test_statistics_say_what_was_moved(device: Device) -> None:
+    before = device.statistics
+    with device.allocate(100) as buffer:
+        buffer.write(bytes(30))
+        buffer.read(0, 7)
+        now = device.statistics
+        assert now.copied_in == before.copied_in + 30
+        assert now.copied_out == before.copied_out + 7
+        assert now.allocated == before.allocated + 128
+        assert now != before
+    after = device.statistics
+    assert after.freed == before.freed + 128
+    assert after == before, "what is held is what counts"
+
+
 # -- the allocator alone -----------------------------------------------------------------------
 
 
@@ -153,6 +225,47 @@ def test_random_lives_never_overlap_and_leave_one_free_piece(seed: int) -> None:
     assert statistics.in_use == 0
     assert statistics.spans == 0
     assert allocator.largest_free == statistics.reserved, "neighbours were not joined"
+
+
+def test_a_limit_is_on_what_is_handed_out() -> None:
+    allocator = Allocator(Ground(1 << 20).reserve, slab=1 << 16, limit=6400)
+    first = allocator.allocate(6000)
+    assert allocator.statistics.reserved == 6400, "more was taken than may be handed out"
+    with pytest.raises(
+        OutOfMemory, match=r"w needs 512 bytes .* 384 are free, the largest piece is 384, .* 6,400"
+    ):
+        allocator.allocate(500, "w")
+    assert allocator.allocate(384)
+    allocator.release(first)
+    assert allocator.allocate(3000)
+    assert allocator.within_limit(6400)
+    assert not allocator.within_limit(6401)
+    allocator.limit = None
+    assert allocator.allocate(1 << 17)
+
+
+def test_the_hook_hears_of_what_came_back() -> None:
+    allocator = Allocator(Ground(1 << 20).reserve)
+    heard: list[int] = []
+    allocator.on_release = lambda: heard.append(allocator.statistics.in_use)
+    first, second = allocator.allocate(64), allocator.allocate(64)
+    assert not heard
+    allocator.release(first)
+    allocator.release(second)
+    assert heard == [64, 0]
+
+
+def test_an_allocation_can_be_made_to_fail() -> None:
+    allocator = Allocator(Ground(1 << 20).reserve, slab=1 << 16)
+    allocator.fail_at = 2
+    assert allocator.allocate(64)
+    assert allocator.allocate(64)
+    for _ in range(2):
+        with pytest.raises(OutOfMemory, match=r"w needs 64 bytes .* 65,408 are free"):
+            allocator.allocate(64, "w")
+    allocator.fail_at = None
+    assert allocator.allocate(64)
+    assert allocator.statistics.spans == 3
 
 
 def test_a_slab_that_is_refused_is_asked_for_smaller() -> None:

@@ -40,6 +40,10 @@ STACK: Final = 128 << 10
 # A thread's scratch, bytes: what the L2 cache of most cores holds. Tiles are cut to fit it.
 SCRATCH: Final = 1 << 20
 
+# What the address of imported memory must be a multiple of, bytes: what malloc gives in Pyodide.
+# Kernels load vectors from anywhere, but an element of 8 bytes must not lie across.
+IMPORT_ALIGNMENT: Final = 8
+
 # Plans that a session keeps; the one used longest ago goes first.
 PLANS: Final = 64
 

@@ -7,10 +7,12 @@ ends the use by name, the span goes back with the last holder.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from tilework.core.errors import DeviceLost, InvalidArgument, NotReady, OutOfRange
-from tilework.hal.usage import Access, MemoryType, Usage
+from tilework.hal.mapping import Mapping
+from tilework.hal.usage import Access, MemoryType, Usage, names
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,10 +21,41 @@ if TYPE_CHECKING:
     from tilework.hal.driver import Data
 
 
+_FILL_PIECE = 1 << 16  # bytes that a host fill writes at once
+
+
+class Imported(NamedTuple):
+    """Outside memory behind a buffer: kept, and its owner told when it is no longer needed."""
+
+    data: memoryview
+    release: Callable[[], None] | None
+
+
 def nbytes_of(data: Data) -> int:
     """Bytes of host data; a JS typed array has no buffer protocol but says its length."""
     length = getattr(data, "byteLength", None)
     return int(length) if length is not None else memoryview(data).nbytes  # type: ignore[arg-type]
+
+
+def check_pattern(pattern: bytes, nbytes: int) -> None:
+    """InvalidArgument unless `nbytes` can be filled with `pattern`."""
+    if len(pattern) not in (1, 2, 4):
+        raise InvalidArgument(f"fill: a pattern has 1, 2 or 4 bytes, not {len(pattern)}")
+    if nbytes % len(pattern):
+        raise InvalidArgument(
+            f"fill: {nbytes:,} bytes are no multiple of the pattern's {len(pattern)}"
+        )
+
+
+def refuse_use(where: str, buffer: Buffer, access: Access, usage: Usage) -> None:
+    """Raises InvalidArgument for a buffer that lacks `access` or `usage`."""
+    if access & ~buffer.access:
+        raise InvalidArgument(
+            f"{where} needs access {names(access)}; {buffer!r} was made for {names(buffer.access)}"
+        )
+    raise InvalidArgument(
+        f"{where} needs usage {names(usage)}; {buffer!r} was made for {names(buffer.usage)}"
+    )
 
 
 class Buffer:
@@ -34,7 +67,7 @@ class Buffer:
 
     __slots__ = (
         "__weakref__", "_address", "_freed", "_given_back", "_holds", "_offset", "_ready", "_root",
-        "access", "device", "label", "memory", "nbytes", "transient", "usage",
+        "access", "device", "imported", "label", "memory", "nbytes", "transient", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +97,7 @@ class Buffer:
         self.usage = usage
         self.access = access or Access.ALL
         self.memory = memory
+        self.imported: Imported | None = None
 
     def __repr__(self) -> str:
         root = self._root or self
@@ -153,10 +187,13 @@ class Buffer:
 
     def write(self, data: Data, offset: int = 0) -> None:
         """Copies C-contiguous host bytes into the buffer at `offset`."""
-        nbytes = nbytes_of(data)
-        self.check_range(offset, nbytes)
+        self.check_range(offset, nbytes_of(data))
+        self.put(data, offset)
+
+    def put(self, data: Data, offset: int = 0) -> None:
+        """`write` for a holder, whose range was checked."""
         self.device.driver.write(self._host_address() + offset, data)
-        self.device.copied_in += nbytes
+        self.device.copied_in += nbytes_of(data)
 
     def read_into(self, out: Data, offset: int = 0) -> None:
         """Fills the writable C-contiguous host buffer `out` from `offset` on."""
@@ -175,6 +212,41 @@ class Buffer:
         """The memory itself, writable, where the host can see it; else None (browser `arena`)."""
         self.check_alive()
         return self.device.driver.view(self._host_address(), self.nbytes)
+
+    def map(
+        self,
+        access: Access = Access.ALL,
+        offset: int = 0,
+        nbytes: int | None = None,
+        *,
+        discard: bool = False,
+    ) -> Mapping:
+        """The `nbytes` (default: all the rest) at `offset` as host memory, until it is unmapped.
+
+        `discard`: what is there need not be brought. InvalidArgument when the buffer was not made
+        for it; the span stays while it is mapped.
+        """
+        nbytes = self.nbytes - offset if nbytes is None else nbytes
+        self.check_range(offset, nbytes)
+        access = access or Access.ALL
+        if access & ~self.access or Usage.MAP not in self.usage:
+            refuse_use("map", self, access, Usage.MAP)
+        return Mapping(self, access, offset, nbytes, discard=discard)
+
+    def fill(self, pattern: bytes, offset: int = 0, nbytes: int | None = None) -> None:
+        """Fills `nbytes` (default: all the rest) at `offset` from the host, now.
+
+        `pattern` has 1, 2 or 4 bytes and goes into `nbytes` without a rest.
+        """
+        nbytes = self.nbytes - offset if nbytes is None else nbytes
+        check_pattern(pattern, nbytes)
+        self.check_range(offset, nbytes)
+        if not any(pattern):
+            self.device.driver.clear(self._host_address() + offset, nbytes)
+            return
+        piece = pattern * (_FILL_PIECE // len(pattern))
+        for start in range(0, nbytes, _FILL_PIECE):
+            self.put(memoryview(piece)[: nbytes - start], offset + start)
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -215,9 +287,16 @@ class Buffer:
         if self._given_back:
             return
         self._given_back = True
+        imported, self.imported = self.imported, None
         if self._address is not None:
-            self.device.release(self._address)
+            if imported is None:
+                self.device.release(self._address)
             self._address = None
+        if imported is not None:
+            self.device.imported -= self.nbytes
+            imported.data.release()
+            if imported.release is not None:
+                imported.release()
 
     def __enter__(self) -> Buffer:
         return self

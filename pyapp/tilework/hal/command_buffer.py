@@ -27,9 +27,9 @@ from tilework.hal._abi import (
     TW_NO_SLOT,
     TW_PROGRAM_MAGIC,
 )
-from tilework.hal.buffer import Buffer
+from tilework.hal.buffer import Buffer, check_pattern, refuse_use
 from tilework.hal.kernels.processor import COPY, FILL, FillParams
-from tilework.hal.program import Bindable, CommandInfo, Need, Program, Slot, refuse_use
+from tilework.hal.program import Bindable, CommandInfo, Need, Program, Slot
 from tilework.hal.usage import NEEDED, Usage
 
 if TYPE_CHECKING:
@@ -112,12 +112,7 @@ class CommandBuffer:
 
     def fill(self, target: Buffer | Slot, pattern: bytes, *, label: str = "") -> None:
         """Fills `target` with `pattern`, 1, 2 or 4 bytes, repeated."""
-        if len(pattern) not in (1, 2, 4):
-            raise InvalidArgument(f"fill: a pattern has 1, 2 or 4 bytes, not {len(pattern)}")
-        if target.nbytes % len(pattern):
-            raise InvalidArgument(
-                f"fill: {target.nbytes:,} bytes are no multiple of the pattern's {len(pattern)}"
-            )
+        check_pattern(pattern, target.nbytes)
         word = int.from_bytes(pattern * (4 // len(pattern)), "little")
         self.dispatch(FILL, _pieces(target.nbytes), FillParams(word), [target], label=label)
 

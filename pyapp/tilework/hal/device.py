@@ -6,14 +6,15 @@ Opened once by the engine. The device decides where everything lies; its driver 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tilework.core.config import SCRATCH, STACK
+from tilework.core.config import IMPORT_ALIGNMENT, SCRATCH, STACK
 from tilework.core.errors import DeviceLost, InvalidArgument, Unsupported
 from tilework.hal._abi import THREAD_GENERATION, THREAD_SIZE, TW_ALIGNMENT
 from tilework.hal.allocator import Allocator, Statistics
-from tilework.hal.buffer import Buffer
+from tilework.hal.buffer import Buffer, Imported
 from tilework.hal.command_buffer import CommandBuffer
 from tilework.hal.drivers import open_driver
 from tilework.hal.executable import Entry, Executable, load
@@ -23,7 +24,7 @@ from tilework.hal.ring import RING_BYTES, Ring
 from tilework.hal.usage import Access, MemoryType, Usage, names
 
 if TYPE_CHECKING:
-    from tilework.hal.driver import Driver
+    from tilework.hal.driver import Data, Driver
     from tilework.hal.kernel import Kernel
     from tilework.hal.program import Program
 
@@ -33,16 +34,17 @@ BUILDS = ("relaxed", "simd")
 class Device:
     """See `open_device`."""
 
-    def __init__(self, driver: Driver, build: str) -> None:
+    def __init__(self, driver: Driver, build: str, limit: int | None = None) -> None:
         self.driver = driver
         self.scratch = SCRATCH
-        self._allocator = Allocator(driver.reserve)
+        self.allocator = Allocator(driver.reserve, limit=limit)
         self._executables: dict[str, Executable] = {}
         self._entries: dict[tuple[str, str], Entry] = {}
         self._generation = 0
         self._table_top = 1  # index 0 stays empty, so that a zeroed command traps
         self._closed = False
         self.copied_in = self.copied_out = 0  # bytes between the host's memory and the device's
+        self.imported = 0  # bytes of outside memory that buffers stand on
         visible = driver.view(0, 0) is not None
         self.memory = MemoryType.DEVICE | (MemoryType.HOST_VISIBLE if visible else MemoryType(0))
         self._queue = self._cleared(RING_BYTES, "queue")
@@ -83,8 +85,13 @@ class Device:
 
     @property
     def statistics(self) -> Statistics:
-        """Bytes of device memory in use, reserved and at the peak."""
-        return self._allocator.statistics
+        """Bytes of device memory in use, reserved and at the peak; imported, copied, totals."""
+        return replace(
+            self.allocator.statistics,
+            imported=self.imported,
+            copied_in=self.copied_in,
+            copied_out=self.copied_out,
+        )
 
     async def ready(self, seconds: float = 30.0) -> bool:
         """Waits until every thread takes tiles; False when `seconds` passed first."""
@@ -130,6 +137,58 @@ class Device:
         self._check_allocation(nbytes, label)
         return Buffer(self, None, nbytes, label, usage=usage, access=access, memory=self.memory)
 
+    @property
+    def imports(self) -> bool:
+        """Whether `import_memory` works here: the host's memory is the kernels' memory."""
+        return self.driver.imports
+
+    def import_memory(
+        self,
+        data: Data,
+        label: str = "",
+        *,
+        release: Callable[[], None] | None = None,
+        access: Access | None = None,
+        usage: Usage = Usage.ALL,
+    ) -> Buffer:
+        """The memory of `data` (a C-contiguous array, a bytearray, …) as a buffer; nothing copied.
+
+        `data` is kept until the buffer and all that hold it are gone; then `release` is called,
+        once. `access` is READ by default where `data` is read-only. Unsupported where kernels do
+        not see the host's memory; InvalidArgument for data that is not contiguous, not aligned to
+        IMPORT_ALIGNMENT bytes, or read-only and to be written.
+        """
+        self._check_open()
+        if not self.imports:
+            raise Unsupported(
+                f"{label or 'outside memory'} cannot be imported: in {self.mode} mode kernels do "
+                "not see the host's memory; inline and heap modes import, here use Buffer.write"
+            )
+        view = memoryview(data)  # type: ignore[arg-type]
+        if not view.c_contiguous:
+            raise InvalidArgument(
+                f"{label or 'outside memory'} is not C-contiguous; import a contiguous copy"
+            )
+        if access is None:
+            access = Access.READ if view.readonly else Access.ALL
+        elif view.readonly and Access.WRITE in (access or Access.ALL):
+            raise InvalidArgument(
+                f"{label or 'outside memory'} is read-only; import it with access READ"
+            )
+        address = self.driver.address_of(view)
+        if address % IMPORT_ALIGNMENT:
+            raise InvalidArgument(
+                f"{label or 'outside memory'} lies at {address:#x}, which is no multiple of "
+                f"{IMPORT_ALIGNMENT}; import an aligned copy"
+            )
+        memory = self.memory | MemoryType.IN_PLACE
+        buffer = Buffer(
+            self, address, view.nbytes, label, usage=usage, access=access, memory=memory
+        )
+        buffer.imported = Imported(view, release)
+        self.imported += view.nbytes
+        return buffer
+
     def _check_allocation(self, nbytes: int, label: str) -> None:
         self._check_open()
         if nbytes < 0:
@@ -137,12 +196,12 @@ class Device:
 
     def take(self, nbytes: int, label: str) -> int:
         """For Buffer: the address of a new span. OutOfMemory."""
-        return self._allocator.allocate(nbytes, label)
+        return self.allocator.allocate(nbytes, label)
 
     def release(self, address: int) -> None:
         """For Buffer: gives a span back."""
         if not self._closed:
-            self._allocator.release(address)
+            self.allocator.release(address)
 
     # -- kernels -------------------------------------------------------------------------------
 
@@ -239,13 +298,21 @@ class Device:
         return "relaxed" if self.driver.accepts(probe) else "simd"
 
 
-def open_device(threads: int | None = None, mode: str = "auto", build: str = "auto") -> Device:
+def open_device(
+    threads: int | None = None, mode: str = "auto", build: str = "auto", limit: int | None = None
+) -> Device:
     """Opens a device.
 
     `threads` counts the calling one; None is one for each core. `mode` is "auto", "arena" or
     "inline"; what the page cannot give is Unsupported when asked for by name, and explained in
-    `device.reason` when chosen. `build` is "auto", "relaxed" or "simd".
+    `device.reason` when chosen. `build` is "auto", "relaxed" or "simd". `limit` is the most device
+    memory that may be handed out, bytes; what goes beyond is OutOfMemory.
     """
     if threads is not None and threads < 1:
         raise InvalidArgument(f"threads is {threads}; it counts the calling one, so at least 1")
-    return Device(open_driver(threads, mode), build)
+    driver = open_driver(threads, mode)
+    try:
+        return Device(driver, build, limit)
+    except BaseException:
+        driver.close()
+        raise

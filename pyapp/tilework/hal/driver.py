@@ -22,6 +22,7 @@ class Driver(Protocol):
     threads: int  # the submitting one included
     reason: str  # why this mode and this many threads, in words
     may_block: bool  # whether the submitting thread may wait on a futex
+    imports: bool  # whether host memory is device memory, so that address_of works
     shared: bool  # whether the memory is a shared one, so that modules keep their shared bit
 
     def reserve(self, nbytes: int) -> tuple[int, int]:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from tilework.core.errors import DeviceLost, InvalidArgument, OutOfRange
 from tilework.hal._abi import BINDING_FORMAT, BINDING_SIZE
-from tilework.hal.usage import Access, Usage, names
-
-if TYPE_CHECKING:
-    from tilework.hal.buffer import Buffer
+from tilework.hal.buffer import Buffer, refuse_use
+from tilework.hal.usage import Access, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +199,3 @@ def _behind(bindable: Buffer | Slot, slots: Sequence[Buffer]) -> Buffer:
     if isinstance(bindable, Slot):
         return slots[bindable.index].subspan(bindable.offset, bindable.nbytes)
     return bindable
-
-
-def refuse_use(where: str, buffer: Buffer, access: Access, usage: Usage) -> None:
-    """Raises InvalidArgument for a buffer that lacks `access` or `usage`."""
-    if access & ~buffer.access:
-        raise InvalidArgument(
-            f"{where} needs access {names(access)}; {buffer!r} was made for {names(buffer.access)}"
-        )
-    raise InvalidArgument(
-        f"{where} needs usage {names(usage)}; {buffer!r} was made for {names(buffer.usage)}"
-    )

@@ -94,6 +94,7 @@ class BrowserDriver:
     mode = ""
     threads = 1
     shared = False
+    imports = False
     may_block = False
 
     def __init__(self, exports: Any, bridge: Any, reason: str) -> None:
@@ -162,6 +163,8 @@ class BrowserDriver:
 
 class _PyodideHeap(VisibleMemory, BrowserDriver):
     """Slabs are Python bytes: kernels and NumPy see the same memory, nothing is copied."""
+
+    imports = True
 
     def __init__(self, exports: Any, bridge: Any, reason: str) -> None:
         super().__init__(exports, bridge, reason)

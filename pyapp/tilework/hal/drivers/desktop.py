@@ -171,6 +171,7 @@ class DesktopDriver(VisibleMemory):
     mode = "arena"
     may_block = True
     shared = True
+    imports = False
 
     def __init__(self, threads: int | None, mode: str) -> None:
         if mode not in ("auto", "arena"):
