@@ -252,6 +252,9 @@ class Device:
         try:
             table = program.bind(slots)
             outcome = self.ring.submit(program.image.address, program.state.address, table)
+        except BaseException:
+            program.forget_bindings()
+            raise
         finally:
             program.end(slots, table)
         if outcome is not None:
