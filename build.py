@@ -3,6 +3,8 @@
 
     python3 build.py demo [--open]        everything, then semantic search in a headless browser
     python3 build.py test [pytest args]   everything, then the whole test suite
+    python3 build.py conformance [--suite hal|kernels] [--json FILE]
+                                          the HAL's and the kernels' suites in every engine and mode
     python3 build.py bench [--json FILE]  tilework beside onnxruntime-web in one page
     python3 build.py build                the wheel and the static site in dist/
     python3 build.py serve [--port N]     dist/ on loopback, with the isolation headers
@@ -47,6 +49,8 @@ def main(arguments: list[str]) -> int:
         return pipeline.demo(options.open, options.port)
     if options.command == "test":
         return pipeline.test(rest)
+    if options.command == "conformance":
+        return pipeline.conformance(options.suite, options.json)
     if options.command == "bench":
         return pipeline.bench(rest)
     if options.command == "serve":
@@ -66,6 +70,9 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     demo.add_argument("--open", action="store_true", help="in a browser of your own instead")
     demo.add_argument("--port", type=int, default=8000)
     commands.add_parser("test", add_help=False)
+    conformance = commands.add_parser("conformance")
+    conformance.add_argument("--suite", action="append", choices=["hal", "kernels"], default=[])
+    conformance.add_argument("--json", type=Path, help="where the counts go")
     commands.add_parser("bench", add_help=False)
     build = commands.add_parser("build")
     build.add_argument("--only", choices=["kernels", "wheel", "site"], default="site")

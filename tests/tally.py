@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from tests.browser.in_page.pages import SUITES
@@ -19,16 +20,26 @@ _KINDS = {"passed": "passed", "failed": "failed", "skipped": "not_applicable"}
 
 @dataclass(slots=True)
 class Tally:
-    """Counts by (engine, mode, threads); threads is None for tests that open their own devices."""
+    """Counts by (engine, mode, threads); threads is None for tests without a device of the suite's,
+    which open their own or need none."""
 
     counts: dict[tuple[str, str, int | None], Counter[str]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 
-    def add(self, engine: str, mode: str, test: str, outcome: str) -> None:
-        """One test by its id, which names the number of threads."""
+    def add(
+        self,
+        engine: str,
+        mode: str,
+        test: str,
+        outcome: str,
+        threads: Collection[int] | None = None,
+    ) -> None:
+        """One test by its id, which names its device's number of threads, if it is of `threads`."""
         found = _THREADS.search(test)
-        key = (engine, mode, int(found[1]) if found else None)
-        self.counts.setdefault(key, Counter())[_KINDS[outcome]] += 1
+        count = int(found[1]) if found else None
+        if threads is not None and count not in threads:
+            count = None
+        self.counts.setdefault((engine, mode, count), Counter())[_KINDS[outcome]] += 1
 
     def rows(self) -> list[dict[str, str | int | None]]:
         """What `--counts` writes."""

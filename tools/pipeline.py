@@ -14,6 +14,9 @@ from tools.dependencies import install
 from tools.project import DIST, ROOT, BuildError
 from tools.steps import building
 
+SUITES = ("hal", "kernels")  # those below tests/ that run on every engine
+PAGES = "tests/browser/test_in_page.py"  # where they run in pages
+
 
 def build(until: str = "site") -> None:
     """Run the build's steps up to "kernels", "wheel" or "site"."""
@@ -70,11 +73,50 @@ def demo(in_own_browser: bool, port: int) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Build everything, then pytest; its closing line is the last one printed."""
+    """Build everything, then pytest; its closing line is the last one printed.
+
+    The folder of a suite, as it stands, brings the pages in which that suite runs as well.
+    """
     _ready_for_browser()
+    _ready_for_tests(pages=_wants_pages(arguments))
+    suites = [suite for suite in SUITES if f"tests/{suite}" in (a.rstrip("/") for a in arguments)]
+    pages = [PAGES, *_options("--suite", suites)] if suites else []
+    return _pytest([*arguments, *pages])
+
+
+def conformance(suites: list[str], json_file: Path | None) -> int:
+    """The suites on the desktop and in every engine and mode that the machine has, counted."""
+    _ready_for_browser()
+    _ready_for_tests(pages=True)
+    suites = suites or list(SUITES)
+    counts = _options("--counts", [str(json_file)] if json_file else [])
+    tests = [f"tests/{suite}" for suite in suites]
+    pages = [PAGES, *_options("--suite", suites), "-k", "not notebook"]
+    return _pytest(["-q", *tests, *pages, *counts])
+
+
+def _ready_for_tests(pages: bool) -> None:
     with building():
         fetch.fetch_test_parts()
         fetch.fetch(fetch.ONNXRUNTIME)
+        if pages:
+            from tools.engines.install import install_engines
+
+            install_engines()
+
+
+def _wants_pages(arguments: list[str]) -> bool:
+    """Whether pytest with these arguments would collect the pages: all tests, or theirs."""
+    named = [a for a in arguments if a.startswith("tests/")]
+    parts = ("tests/browser", *(f"tests/{suite}" for suite in SUITES))
+    return not named or any(name.startswith(parts) for name in named)
+
+
+def _options(name: str, values: list[str]) -> list[str]:
+    return [word for value in values for word in (name, value)]
+
+
+def _pytest(arguments: list[str]) -> int:
     sys.stdout.flush()
     return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
 

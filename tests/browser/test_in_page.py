@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.in_page.outside import Outcome, host, run_tests
-from tests.browser.in_page.pages import MODES, SUITES, Case, cases, suite
+from tests.browser.in_page.pages import MODES, Case, cases, suite
 from tests.conftest import TALLY
 from tools.engines import ENGINES
 
@@ -27,18 +27,25 @@ PATIENCE = 900  # seconds for all of a page's tests
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each page, and each page with each of its files, as far as `--suite` asks for them."""
+    pages = pages_of(metafunc.config)
     if "file" in metafunc.fixturenames:
-        pairs = [(n, f) for n, case in CASES.items() for f in files_of(case, metafunc.config)]
+        pairs = [(name, file) for name, files in pages.items() for file in files]
         metafunc.parametrize(("name", "file"), pairs)
     elif "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", CASES)
+        metafunc.parametrize("name", pages)
 
 
 def files_of(case: Case, config: pytest.Config) -> tuple[str, ...]:
     """The files that a page runs."""
-    suites = config.getoption("suite") or SUITES
-    wanted = tuple(file for name in suites for file in suite(name))
+    suites = config.getoption("suite") or case.suites
+    wanted = tuple(file for name in suites if name in case.suites for file in suite(name))
     return tuple(f for f in case.files if f in wanted) if case.files else wanted
+
+
+def pages_of(config: pytest.Config) -> dict[str, tuple[str, ...]]:
+    """The pages that have something to run, and what."""
+    files = {name: files_of(case, config) for name, case in CASES.items()}
+    return {name: wanted for name, wanted in files.items() if wanted}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +75,7 @@ def outcome_of(
                 ended.printed += page.console[-20:]
         if case.registered:
             for test in ended.tests:
-                tally.add(case.engine, case.mode, test.id, test.outcome)
+                tally.add(case.engine, case.mode, test.id, test.outcome, case.threads)
             if ended.fault:
                 tally.add(case.engine, case.mode, "", "failed")
         with capture.global_and_fixture_disabled():

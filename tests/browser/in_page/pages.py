@@ -29,14 +29,24 @@ MODES: Mapping[str, Mode] = {
     "heap": Mode(isolated=True, threads=(1, 2), memory="heap"),
     "inline": Mode(isolated=False, threads=(1,)),
 }
-# What is run where: the modes of each engine and how many threads at most. None: all of them.
-# WebKitGTK's MiniBrowser has no shared memory unless it is started with flags of its own.
-TAKES: Mapping[str, tuple[Sequence[str] | None, int]] = {
-    "chromium": (None, 4),
-    "firefox": (("arena",), 2),
-    "webkitgtk": (("inline",), 1),
-}
 
+
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """What is run in an engine. `modes` None: all. The kernels, which no mode changes, run in the
+    modes of `kernels_in`, None: in all."""
+
+    threads: int  # at most
+    modes: Sequence[str] | None = None
+    kernels_in: Sequence[str] | None = None
+
+
+TAKES: Mapping[str, Takes] = {
+    "chromium": Takes(threads=4),
+    "firefox": Takes(threads=2, kernels_in=("arena",)),
+    # MiniBrowser has no shared memory unless it is started with flags of its own.
+    "webkitgtk": Takes(threads=1, modes=("inline",)),
+}
 _IN_A_NOTEBOOK = (
     ("arena", 2, "test_threads.py"),
     ("heap", 2, "test_threads.py"),
@@ -47,11 +57,12 @@ _IN_A_NOTEBOOK = (
 @dataclass(frozen=True, slots=True)
 class Case:
     """One page. `registered`: Python is given the bridge, as a site of our own does, or has to
-    evaluate the wheel's, as in a notebook; of those only `files` run."""
+    evaluate the wheel's, as in a notebook. With `files` only those run."""
 
     engine: str
     mode: str
     threads: tuple[int, ...]
+    suites: tuple[str, ...] = SUITES
     registered: bool = True
     files: tuple[str, ...] = ()
 
@@ -69,14 +80,16 @@ def suite(name: str) -> tuple[str, ...]:
 
 def cases() -> dict[str, Case]:
     """Every page by its name."""
-    found = {
-        f"{engine} {name}": Case(engine, name, tuple(n for n in mode.threads if n <= most))
-        for engine, (modes, most) in TAKES.items()
-        for name, mode in MODES.items()
-        if modes is None or name in modes
-    }
-    for mode, threads, file in _IN_A_NOTEBOOK:
+    found = {}
+    for engine, takes in TAKES.items():
+        for name, mode in MODES.items():
+            if takes.modes is None or name in takes.modes:
+                threads = tuple(n for n in mode.threads if n <= takes.threads)
+                kernels = takes.kernels_in is None or name in takes.kernels_in
+                suites = SUITES if kernels else ("hal",)
+                found[f"{engine} {name}"] = Case(engine, name, threads, suites)
+    for name, count, file in _IN_A_NOTEBOOK:
         files = (DRIVER, f"tests/hal/{file}")
-        case = Case("chromium", mode, (threads,), registered=False, files=files)
-        found[f"chromium {mode} in a notebook"] = case
+        case = Case("chromium", name, (count,), registered=False, files=files)
+        found[f"chromium {name} in a notebook"] = case
     return found
