@@ -8,6 +8,7 @@
 /** @typedef {import("./messages.js").Failure} Failure */
 /** @typedef {import("./messages.js").Answer} Answer */
 /** @typedef {import("./messages.js").Report} Report */
+/** @typedef {import("./python.js").PythonMemory} PythonMemory */
 /** @typedef {Exclude<ToPage, { kind: "answer" | "report" }>} News  what no request asked for */
 
 /** An error of the worker's, with the type's name and words for people. */
@@ -27,10 +28,10 @@ export class WorkerError extends Error {
 
 export class PythonWorker {
   /**
-   * @param {{ threads: number | null }} options
+   * @param {{ threads: number | null, memory: PythonMemory }} options
    * @param {(news: News) => void} listener
    */
-  constructor({ threads }, listener) {
+  constructor({ threads, memory }, listener) {
     this.listener = listener;
     /** @type {Map<number, Waiting>} */
     this.waiting = new Map();
@@ -44,7 +45,7 @@ export class PythonWorker {
     this.worker.onmessageerror = () => this.crash("a message of the worker's could not be read");
     this.worker.onerror = (event) =>
       this.crash(event.message || "the worker's script could not be loaded");
-    this.post({ kind: "start", threads });
+    this.post({ kind: "start", threads, memory });
   }
 
   /** @param {string} query @returns {Promise<Answer>} */

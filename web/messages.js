@@ -4,8 +4,11 @@
  */
 
 /**
- * Page to worker.
- * @typedef {{ kind: "start", threads: number | null }} Start  `threads` null: all that there are
+ * Page to worker; `threads` null: all that there are.
+ * @typedef {object} Start
+ * @property {"start"} kind
+ * @property {number | null} threads
+ * @property {import("./python.js").PythonMemory} memory
  * @typedef {{ kind: "search", id: number, query: string }} Search
  * @typedef {{ kind: "report", id: number }} AskReport
  * @typedef {{ kind: "retry" }} Retry  after a `failure` whose `retry` is true

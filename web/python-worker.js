@@ -4,6 +4,7 @@
  */
 import * as bridge from "./bridge.js";
 import { PieceError, get, pieces } from "./pieces.js";
+import { loadPython } from "./python.js";
 
 /** @typedef {import("./messages.js").ToPage} ToPage */
 /** @typedef {import("./messages.js").ToWorker} ToWorker */
@@ -90,9 +91,8 @@ function owned(promise) {
   return promise;
 }
 
-/** @returns {Promise<Pyodide>} */
-async function bootPyodide() {
-  const { loadPyodide } = await import(new URL("pyodide/pyodide.mjs", SITE).href);
+/** @param {import("./python.js").PythonMemory} memory @returns {Promise<Pyodide>} */
+async function bootPyodide(memory) {
   const { warn } = console;
   // When its binary is missing or damaged Pyodide only warns, and then waits for ever.
   const refused = new Promise((_, reject) => {
@@ -104,7 +104,8 @@ async function bootPyodide() {
     };
   });
   try {
-    return await Promise.race([loadPyodide({ indexURL: new URL("pyodide/", SITE).href }), refused]);
+    const indexURL = new URL("pyodide/", SITE).href;
+    return await Promise.race([loadPython({ indexURL, memory }), refused]);
   } finally {
     console.warn = warn;
   }
@@ -187,12 +188,12 @@ async function fetchManifest() {
 }
 
 /** @param {import("./messages.js").Start} message */
-async function start({ threads }) {
+async function start({ threads, memory }) {
   const manifest = await step("manifest", "Starting Python", fetchManifest);
   // The weights are on their way while Python starts; a rejection is met where `next` is awaited.
   const stream = streamWeights(manifest);
   let next = owned(stream.next());
-  const pyodide = await step("python", "Starting Python", bootPyodide);
+  const pyodide = await step("python", "Starting Python", () => bootPyodide(memory));
   await step("numpy", "Loading NumPy", () => loadPackages(pyodide, ["numpy", "micropip"]));
   await step("wheel", "Installing tilework", () => installTilework(pyodide));
   const opened = await step("device", "Waking the cores", () => openApp(pyodide, threads));

@@ -237,7 +237,8 @@ async function main() {
   notIsolated = why;
   const asked = Number(parameters.get("threads"));
   const threads = Number.isInteger(asked) && asked > 0 ? asked : null;
-  python = new PythonWorker({ threads }, hear);
+  const memory = parameters.get("memory") === "heap" ? "heap" : "own";
+  python = new PythonWorker({ threads, memory }, hear);
   addEventListener("pagehide", (event) => {
     if (!event.persisted) python?.close();
   });

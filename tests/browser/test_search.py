@@ -92,7 +92,9 @@ def kept() -> dict[str, Floats]:
     [
         ("all threads", True, "?auto"),
         ("one thread", True, "?auto&threads=1"),
+        ("shared heap", True, "?auto&memory=heap"),
         ("not isolated", False, "?auto"),
+        ("no heap to share", False, "?auto&memory=heap"),
     ],
 )
 def test_five_queries(
@@ -112,8 +114,9 @@ def test_five_queries(
     kept[kind] = vectors
 
     cores = page.evaluate("navigator.hardwareConcurrency")
-    threads = {"all threads": cores, "one thread": 1, "not isolated": 1}[kind]
-    assert (result["mode"], result["threads"]) == ("arena" if isolated else "inline", threads)
+    threads = cores if kind in ("all threads", "shared heap") else 1
+    mode = "heap" if kind == "shared heap" else "arena" if isolated else "inline"
+    assert (result["mode"], result["threads"]) == (mode, threads)
     assert page.inner_text("#status").startswith(
         f"{threads} thread{'' if threads == 1 else 's'} · {result['mode']} · "
     )
