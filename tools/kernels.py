@@ -1,24 +1,22 @@
 """Generates the shared layouts and compiles every kernel family to position-independent wasm.
 
 kernels/abi.h and kernels/<family>/<family>.wit -> generated C, Python and JavaScript (tools/abi.py
-and tools/wit.py write them) -> build/kernels/{simd,relaxed}/<family>.wasm. Owns the compiler's
-flags; the kernels own their speed. A family is compiled again only when something it is made
+and tools/wit.py write them) -> build/kernels/{simd,relaxed}/<family>.wasm. tools/compiler.py has
+the flags; the kernels own their speed. A family is compiled again only when something it is made
 from has changed, and families are compiled side by side.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.dependencies import pin
+from tools.compiler import BUILDS, GENERATED, Recipe, compile_module, flags, interface_of
 from tools.project import (
     BUILD,
-    CACHE,
     KERNELS,
     PACKAGE,
     ROOT,
@@ -31,27 +29,9 @@ from tools.project import (
     run,
 )
 from tools.steps import STAMPS, Line, step
-from tools.wasm import read_module
 
 COMPILED = BUILD / "kernels"
-GENERATED = KERNELS / "generated"
 PROCESSOR = "processor"
-
-_FEATURES = "generic+simd128+bulk_memory+atomics+mutable_globals"
-_BUILDS = {"simd": ("", []), "relaxed": ("+relaxed_simd", ["-DTW_RELAXED=1"])}
-_COMPILE = [
-    "-target", "wasm32-freestanding", "-fPIC", "-ffreestanding", "-O2", "-std=gnu17",
-    "-fno-math-errno", "-Wall", "-Wextra", "-Werror",
-    "-I", str(KERNELS), "-I", str(GENERATED),
-]  # fmt: skip
-# --strip-all drops the name section and keeps dylink.0, which is checked below.
-_LINK = [
-    "-shared", "--experimental-pic", "--no-entry", "--import-memory", "--shared-memory",
-    "--max-memory=4294967296", "--strip-all",
-]  # fmt: skip
-_IMPORTS = {
-    "memory", "__indirect_function_table", "__stack_pointer", "__memory_base", "__table_base",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +49,10 @@ class Target:
     def stamp(self) -> Path:
         return STAMPS / "modules" / f"{self.build}-{self.family}"
 
+    @property
+    def interface(self) -> Path:
+        return KERNELS / self.family / f"{self.family}.wit"
+
     def sources(self) -> list[Path]:
         return sorted((KERNELS / self.family).glob("*.c"))
 
@@ -76,15 +60,12 @@ class Target:
         """Hash of everything the module is made from."""
         headers = [*KERNELS.glob("*.h"), *(KERNELS / self.family).glob("*.h")]
         headers += GENERATED.glob("*.h")
-        features, defines = _BUILDS[self.build]
-        flags = [pin("ziglang"), _FEATURES, features, *defines, *_COMPILE, *_LINK]
-        # Paths in the flags differ from tree to tree; the stamps are this tree's own.
-        return digest([*flags, *sorted(headers), *self.sources()])
+        return digest([self.build, *flags(), *sorted(headers), self.interface, *self.sources()])
 
 
 def targets() -> list[Target]:
     """All modules: every family twice, the processor, which has nothing to relax, once."""
-    found = [Target(f, b) for f in families() if f != PROCESSOR for b in _BUILDS]
+    found = [Target(f, b) for f in families() if f != PROCESSOR for b in BUILDS]
     if list((KERNELS / PROCESSOR).glob("*.c")):
         found.append(Target(PROCESSOR, "simd"))
     return found
@@ -165,51 +146,7 @@ def _make(target: Target) -> None:
     objects = BUILD / "objects" / target.build / target.family
     remove(objects)
     objects.mkdir(parents=True)
-    extra_features, defines = _BUILDS[target.build]
-    made = []
-    for source in sources:
-        compiled = objects / f"{source.stem}.o"
-        cpu = f"-mcpu={_FEATURES}{extra_features}"
-        _zig(
-            "cc", *_COMPILE, cpu, *defines, "-c", "-o", compiled, source, what=f"compiling {source}"
-        )
-        made.append(compiled)
-    linked = objects / f"{target.family}.wasm"
-    _zig("wasm-ld", *_LINK, "-o", linked, *made, what=f"linking {target.family}")
-    _check(target, linked)
-    replace_file(target.path, linked.read_bytes())
+    family = interface_of(target.interface)
+    recipe = Recipe(family, tuple(sources), target.build, GENERATED, objects)
+    replace_file(target.path, compile_module(recipe))
     replace_file(target.stamp, key.encode("ascii"))
-
-
-def _zig(*arguments: str | Path, what: str) -> None:
-    caches = {
-        "ZIG_GLOBAL_CACHE_DIR": str(CACHE / "zig"),
-        "ZIG_LOCAL_CACHE_DIR": str(CACHE / "zig"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "ziglang", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, **caches},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = (done.stderr + done.stdout).strip()
-    if done.returncode:
-        name = what.replace(f"{ROOT}{os.sep}", "")
-        raise BuildError(f"{name} failed (exit {done.returncode}).", said)
-
-
-def _check(target: Target, path: Path) -> None:
-    """A module that any of our loaders would refuse, or that wants a libc, is a build failure."""
-    module = read_module(path.read_bytes())
-    if "dylink.0" not in module.customs:
-        raise BuildError(f"{target.family}: the linked module has no dylink.0 section.")
-    wanted = [name for _, name, _ in module.imports if name not in _IMPORTS]
-    if wanted:
-        raise BuildError(
-            f"{target.family}: the module imports {', '.join(wanted)}; a kernel may use only "
-            "what is defined in its own family's .c files and the headers (there is no libc)."
-        )
-    if not any(kind == "function" for _, kind in module.exports):
-        raise BuildError(f"{target.family}: nothing is exported; include the generated header.")

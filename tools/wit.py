@@ -168,7 +168,7 @@ def _checks(record: Record) -> list[str]:
     return out
 
 
-def _wit_type(field: Field) -> str:
+def wit_type(field: Field) -> str:
     """What `tilework.hal.kernel.refused` reads: `u32`, `enum5` or `(u32 u32)`."""
     kinds = [i.type if i.enum is None else f"enum{len(i.enum.cases)}" for i in field.items]
     return f"({' '.join(kinds)})" if field.is_tuple else kinds[0]
@@ -185,7 +185,7 @@ def _python_record(record: Record) -> list[str]:
     name = pascal(record.name)
     private = f"_{snake(record.name).upper()}"
     out = [f'{private} = struct.Struct("{record_format(record)}")']
-    lines = [f'"{python_name(field.name)}: {_wit_type(field)}"' for field in record.fields]
+    lines = [f'"{python_name(field.name)}: {wit_type(field)}"' for field in record.fields]
     if len(lines) == 1:
         out.append(f"{private}_FIELDS = ({lines[0]},)")
     else:

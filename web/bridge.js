@@ -130,8 +130,8 @@ export class Bridge {
     this.pool = pool;
     /** @type {Executor | undefined} */
     this.executor = undefined;
-    /** @type {import("./compute-worker.js").Load[]} */
-    this.loaded = [];
+    /** Loads and unloads so far. */
+    this.generation = 0;
     this.queue = 0;
   }
 
@@ -167,26 +167,60 @@ export class Bridge {
   }
 
   /**
-   * Loads a module on this thread and posts it to all workers.
+   * Loads a module on this thread and posts it to all workers. Returns why the engine refuses it,
+   * or "": nobody but this thread has seen it then.
    * @param {Uint8Array} binary
    * @param {number} memoryBase
    * @param {number} tableBase
    * @param {string} functions  JSON of [table index, export name] pairs
    * @param {boolean} processor
+   * @param {number} generation
    */
-  load(binary, memoryBase, tableBase, functions, processor) {
+  load(binary, memoryBase, tableBase, functions, processor, generation) {
     const executor = /** @type {Executor} */ (this.executor);
-    const module = new WebAssembly.Module(/** @type {BufferSource} */ (binary));
     const placement = { memoryBase, tableBase, functions: JSON.parse(functions) };
-    const exports = executor.load(module, placement);
-    if (processor) executor.processor = exports;
-    const generation = this.loaded.length + 1;
-    /** @type {import("./compute-worker.js").Load} */
-    const message = { kind: "load", module, placement, processor, generation };
-    this.loaded.push(message);
+    let module;
+    try {
+      module = new WebAssembly.Module(/** @type {BufferSource} */ (binary));
+      const exports = executor.load(module, placement);
+      if (processor) executor.processor = exports;
+    } catch (error) {
+      const { CompileError, LinkError, RuntimeError } = WebAssembly;
+      const refused = [CompileError, LinkError, RuntimeError, RangeError, TypeError];
+      if (!refused.some((kind) => error instanceof kind)) throw error;
+      /** @type {[number, string][]} */
+      const entries = placement.functions;
+      executor.unload(tableBase, Math.max(tableBase, ...entries.map(([index]) => index + 1)) - tableBase);
+      return String(error);
+    }
+    this.change({ kind: "load", module, placement, processor, generation });
+    return "";
+  }
+
+  /**
+   * Empties table slots on this thread and has all workers do so.
+   * @param {number} first
+   * @param {number} slots
+   * @param {number} generation
+   */
+  unload(first, slots, generation) {
+    this.executor?.unload(first, slots);
+    this.change({ kind: "unload", first, slots, generation });
+  }
+
+  /** @param {import("./compute-worker.js").Change} message */
+  change(message) {
+    this.generation = message.generation;
     if (!this.pool) return;
-    this.pool.broadcast(message);
-    this.announce(QUEUE_POSTED, generation);
+    this.pool.post(message);
+    this.announce(QUEUE_POSTED, message.generation);
+  }
+
+  /** Whether every worker has carried out all changes up to `generation`. @param {number} generation */
+  passed(generation) {
+    const words = new Int32Array(this.memory.buffer);
+    const threads = this.pool?.threads ?? [];
+    return threads.every((thread) => Atomics.load(words, (thread + THREAD_GENERATION) / 4) >= generation);
   }
 
   /**
@@ -198,8 +232,8 @@ export class Bridge {
   addWorker(queue, thread, stackTop, spins) {
     this.queue = queue;
     const start = { memory: this.memory, queue, thread, stackTop, spins };
-    this.pool?.add(start, this.loaded);
-    this.announce(QUEUE_POSTED, this.loaded.length);
+    this.pool?.add(start);
+    this.announce(QUEUE_POSTED, this.generation);
   }
 
   /** Writes a word of the queue and wakes all that wait there. @param {number} field @param {number} value */
@@ -273,7 +307,7 @@ export class Bridge {
   /** Whether the worker with this tw_thread takes tiles of everything loaded. @param {number} thread */
   isReady(thread) {
     const words = new Int32Array(this.memory.buffer);
-    const loaded = Atomics.load(words, (thread + THREAD_GENERATION) / 4) === this.loaded.length;
+    const loaded = Atomics.load(words, (thread + THREAD_GENERATION) / 4) === this.generation;
     return loaded && Atomics.load(words, (thread + THREAD_READY) / 4) === 1;
   }
 
@@ -291,6 +325,5 @@ export class Bridge {
   close() {
     this.announce(QUEUE_SHUTDOWN, 1);
     this.pool?.close();
-    this.loaded.length = 0;
   }
 }

@@ -20,9 +20,23 @@ import { QUEUE_SHUTDOWN, QUEUE_SLEEPERS, QUEUE_WAKE, THREAD_GENERATION } from ".
  * @property {WebAssembly.Module} module
  * @property {import("./executor.js").Placement} placement
  * @property {boolean} processor
- * @property {number} generation  executables loaded once this one is
+ * @property {number} generation  loads and unloads so far, this one included
  */
-/** @typedef {Start | Load} Message */
+/**
+ * @typedef {object} Unload
+ * @property {"unload"} kind
+ * @property {number} first  table slot
+ * @property {number} slots
+ * @property {number} generation
+ */
+/**
+ * What a worker that came late has got: everything that is still loaded, up to here.
+ * @typedef {object} UpToDate
+ * @property {"generation"} kind
+ * @property {number} generation
+ */
+/** @typedef {Load | Unload | UpToDate} Change */
+/** @typedef {Start | Change} Message */
 
 // In the futex a worker wakes in 10 to 50 us but reads no message; in its event loop it wakes in
 // 100 to 150 us. It sleeps this long in the first before it goes to the second.
@@ -35,6 +49,9 @@ let start;
 /** @type {Executor | undefined} */
 let executor;
 let draining = false;
+// After a change that could not be carried out the table is not what others think it is: the thread
+// then keeps its generation, and so takes no tile of anything newer.
+let failed = false;
 
 /** @param {Int32Array} words @param {Start} own */
 async function live(words, own) {
@@ -62,11 +79,18 @@ function receive(message) {
     return;
   }
   if (!start || !executor) throw new Error("a module arrived before the start message");
+  if (failed) return;
   const words = new Int32Array(start.memory.buffer);
-  const exports = executor.load(message.module, message.placement);
-  if (message.processor) executor.processor = exports;
+  failed = true;
+  if (message.kind === "load") {
+    const exports = executor.load(message.module, message.placement);
+    if (message.processor) executor.processor = exports;
+  } else if (message.kind === "unload") {
+    executor.unload(message.first, message.slots);
+  }
+  failed = false;
   Atomics.store(words, (start.thread + THREAD_GENERATION) / 4, message.generation);
-  if (message.processor && !draining) {
+  if (message.kind === "load" && message.processor && !draining) {
     draining = true;
     // A rejection here is a fault of the processor or of this file; the pool sees the error event.
     live(words, start).catch((error) => setTimeout(() => { throw error; }, 0));

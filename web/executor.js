@@ -54,6 +54,16 @@ export class Executor {
   }
 
   /**
+   * Empties table slots: nothing else holds a module's instance.
+   * @param {number} first
+   * @param {number} slots
+   */
+  unload(first, slots) {
+    const end = Math.min(first + slots, this.table.length);
+    for (let index = first; index < end; index++) this.table.set(index, null);
+  }
+
+  /**
    * Calls an export of the processor; a kernel that traps under it is recorded as that tile's
    * failure and the call goes on through `resume`.
    * @param {string} name

@@ -4,6 +4,7 @@
  */
 
 /** @typedef {import("./compute-worker.js").Load} Load */
+/** @typedef {import("./compute-worker.js").Change} Change */
 
 export class Pool {
   /** @param {URL | string} script  the compute worker's module, same-origin or a blob */
@@ -11,6 +12,13 @@ export class Pool {
     this.script = script;
     /** @type {Worker[]} */
     this.workers = [];
+    /** The workers' tw_threads, in the same order. @type {number[]} */
+    this.threads = [];
+    /** What is loaded now, by first table slot: what a worker that comes late needs.
+     * @type {Map<number, Load>} */
+    this.loaded = new Map();
+    /** Loads and unloads so far. */
+    this.generation = 0;
     /** What went wrong in a worker, in words; empty while all is well. @type {string[]} */
     this.faults = [];
   }
@@ -18,25 +26,31 @@ export class Pool {
   /**
    * The worker begins to run when its creator next returns to its event loop.
    * @param {Omit<import("./compute-worker.js").Start, "kind">} start
-   * @param {Load[]} loaded  everything that earlier workers were sent
    */
-  add(start, loaded) {
+  add(start) {
     const worker = new Worker(this.script, { type: "module", name: `tilework ${this.workers.length + 1}` });
     worker.onerror = (event) => {
       this.faults.push(event.message || "a compute worker's script could not be loaded");
     };
     worker.postMessage({ kind: "start", ...start });
-    for (const message of loaded) worker.postMessage(message);
+    for (const message of this.loaded.values()) worker.postMessage(message);
+    worker.postMessage({ kind: "generation", generation: this.generation });
     this.workers.push(worker);
+    this.threads.push(start.thread);
   }
 
-  /** @param {Load} message */
-  broadcast(message) {
+  /** Has every worker carry out a change, after all earlier ones. @param {Change} message */
+  post(message) {
+    this.generation = message.generation;
+    if (message.kind === "load") this.loaded.set(message.placement.tableBase, message);
+    if (message.kind === "unload") this.loaded.delete(message.first);
     for (const worker of this.workers) worker.postMessage(message);
   }
 
   close() {
     for (const worker of this.workers) worker.terminate();
     this.workers.length = 0;
+    this.threads.length = 0;
+    this.loaded.clear();
   }
 }

@@ -14,7 +14,6 @@ from tilework.core.errors import (
     Unsupported,
 )
 from tilework.hal import Device, open_device
-from tilework.hal.executable import load
 from tilework.hal.kernel import Kernel
 from tilework.hal.kernels.probe import (
     FAIL,
@@ -124,7 +123,7 @@ def test_a_binding_that_is_too_short_is_the_kernels_to_refuse(device: Device) ->
 def test_what_is_no_kernel_module_is_refused(device: Device, binary: bytes, words: str) -> None:
     before = device.statistics
     with pytest.raises(InvalidExecutable, match=words):
-        load(device, "mine", binary)
+        device.load(binary, "mine")
     assert device.statistics == before
     works(device)
 
@@ -134,7 +133,7 @@ def test_a_corrupt_module_is_refused_and_leaks_nothing(device: Device) -> None:
     binary[-20:] = bytes(20)
     before = device.statistics
     with pytest.raises(InvalidExecutable):
-        load(device, "broken", bytes(binary))
+        device.load(bytes(binary), "broken")
     assert device.statistics == before
 
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tilework.core.config import IMPORT_ALIGNMENT, SCRATCH, STACK
-from tilework.core.errors import DeviceLost, InvalidArgument, Unsupported
+from tilework.core.errors import DeviceLost, InvalidArgument, OutOfMemory, Unsupported
 from tilework.hal._abi import THREAD_GENERATION, THREAD_SIZE, TW_ALIGNMENT
 from tilework.hal.allocator import Allocator, Statistics
 from tilework.hal.buffer import Buffer, Imported
 from tilework.hal.command_buffer import CommandBuffer
 from tilework.hal.drivers import open_driver
-from tilework.hal.executable import Entry, Executable, load
+from tilework.hal.executable import Entry, Executable, Executables
 from tilework.hal.failure import failure
 from tilework.hal.library import kernel_module
 from tilework.hal.ring import RING_BYTES, Ring
@@ -38,10 +38,8 @@ class Device:
         self.driver = driver
         self.scratch = SCRATCH
         self.allocator = Allocator(driver.reserve, limit=limit)
-        self._executables: dict[str, Executable] = {}
-        self._entries: dict[tuple[str, str], Entry] = {}
-        self._generation = 0
-        self._table_top = 1  # index 0 stays empty, so that a zeroed command traps
+        self.executables = Executables(self)
+        self._families: dict[str, Executable] = {}
         self._closed = False
         self.copied_in = self.copied_out = 0  # bytes between the host's memory and the device's
         self.imported = 0  # bytes of outside memory that buffers stand on
@@ -52,7 +50,7 @@ class Device:
         self.ring = Ring(driver, self._queue, [thread.address for thread in self._threads])
         driver.start(self._stack_top(0))
         binary = kernel_module("processor", "simd")
-        self._executables["processor"] = load(self, "processor", binary, processor=True)
+        self._families["processor"] = self.executables.load("processor", binary, processor=True)
         self.build = self._choose(build)
         for worker in range(1, driver.threads):
             thread = self._threads[worker].address
@@ -86,6 +84,7 @@ class Device:
     @property
     def statistics(self) -> Statistics:
         """Bytes of device memory in use, reserved and at the peak; imported, copied, totals."""
+        self.executables.settle()
         return replace(
             self.allocator.statistics,
             imported=self.imported,
@@ -95,7 +94,10 @@ class Device:
 
     async def ready(self, seconds: float = 30.0) -> bool:
         """Waits until every thread takes tiles; False when `seconds` passed first."""
-        return await self.driver.ready([thread.address for thread in self._threads[1:]], seconds)
+        threads = [thread.address for thread in self._threads[1:]]
+        ready = await self.driver.ready(threads, seconds)
+        self.executables.settle()
+        return ready
 
     # -- memory --------------------------------------------------------------------------------
 
@@ -196,7 +198,13 @@ class Device:
 
     def take(self, nbytes: int, label: str) -> int:
         """For Buffer: the address of a new span. OutOfMemory."""
-        return self.allocator.allocate(nbytes, label)
+        try:
+            return self.allocator.allocate(nbytes, label)
+        except OutOfMemory:
+            # Regions of modules that are gone may be all that is missing.
+            if not self.executables.settle():
+                raise
+            return self.allocator.allocate(nbytes, label)
 
     def release(self, address: int) -> None:
         """For Buffer: gives a span back."""
@@ -205,33 +213,33 @@ class Device:
 
     # -- kernels -------------------------------------------------------------------------------
 
-    def kernel(self, kernel: Kernel) -> Entry:
+    def load(self, binary: bytes, name: str = "") -> Executable:
+        """Loads a kernel module on every thread; `free()` gives it back.
+
+        The same bytes are the same executable, which is then to be freed as often as it was
+        loaded. InvalidExecutable says what is wrong with the bytes and what to do.
+        """
+        self._check_open()
+        return self.executables.load(name or "module", binary)
+
+    def kernel(self, kernel: Kernel | Entry) -> Entry:
         """The loaded entry point of `kernel`; loads its family's module when first asked."""
-        entry = self._entries.get((kernel.family, kernel.name))
-        if entry is None:
-            executable = self._executables.get(kernel.family)
-            if executable is None:
-                executable = load(self, kernel.family, kernel_module(kernel.family, self.build))
-                self._executables[kernel.family] = executable
-            entry = executable.entries.get(kernel.name)
-            if entry is None:
-                raise InvalidArgument(
-                    f"module {kernel.family} has no kernel {kernel.name}; it has "
-                    f"{', '.join(sorted(executable.entries))}"
-                )
-            self._entries[kernel.family, kernel.name] = entry
-        return entry
+        if isinstance(kernel, Entry):
+            kernel.executable.check_alive()
+            return kernel
+        executable = self._families.get(kernel.family)
+        if executable is None:
+            binary = kernel_module(kernel.family, self.build)
+            executable = self._families[kernel.family] = self.load(binary, kernel.family)
+        return executable[kernel.name]
 
-    def reserve_table(self, slots: int) -> int:
-        """For `load`: the first of `slots` consecutive free table indices."""
-        first, self._table_top = self._table_top, self._table_top + slots
-        return first
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
-    def next_generation(self) -> int:
-        """For `load`: the number of executables loaded, the new one included."""
-        self._generation += 1
-        self._threads[0].write(struct.pack("<I", self._generation), THREAD_GENERATION)
-        return self._generation
+    def set_generation(self, generation: int) -> None:
+        """For `Executables`: this thread has carried out as many loads and unloads."""
+        self._threads[0].write(struct.pack("<I", generation), THREAD_GENERATION)
 
     # -- work ----------------------------------------------------------------------------------
 
@@ -264,6 +272,7 @@ class Device:
         """Ends the threads; buffers and programs of this device can no longer be used."""
         if not self._closed:
             self._closed = True
+            self.executables.close()
             self.driver.close()
 
     # -- set-up --------------------------------------------------------------------------------

@@ -60,8 +60,19 @@ class Driver(Protocol):
         table_base: int,
         functions: Sequence[tuple[int, str]],
         processor: bool,
+        generation: int,
     ) -> None:
-        """Instantiates a module on every thread; its exports go to the given table indices."""
+        """Instantiates a module on every thread; its exports go to the given table indices.
+
+        `generation` counts loads and unloads up to this one. InvalidExecutable when the engine
+        refuses; no worker has seen the module then.
+        """
+
+    def unload(self, first: int, slots: int, generation: int) -> None:
+        """Empties table slots on every thread, so that the engine drops the module's instances."""
+
+    def passed(self, generation: int) -> bool:
+        """Whether every worker has carried out all loads and unloads up to `generation`."""
 
     def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
         """Starts one more thread on the queue."""

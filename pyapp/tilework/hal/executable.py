@@ -1,64 +1,260 @@
 """Executable and Entry: a kernel module loaded on every thread, and one function of it.
 
-Loading reserves what the module's `dylink.0` asks for (a zeroed data region, table slots) and has
-the driver instantiate it. Which build (`simd`, `relaxed`) is the device's choice, made once.
+`Executables` is a device's collection: it reserves what a module's `dylink.0` asks for (a zeroed
+data region, table slots), has the driver instantiate it, and gives both back when no worker can
+touch them any more. Loads and unloads are counted together, in `generation`; every thread carries
+them out in that order.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakSet
 
-from tilework.core.errors import InvalidExecutable
-from tilework.hal.module import read_module, unshared
+from tilework.core.errors import DeviceLost, InvalidArgument, InvalidExecutable
+from tilework.hal._abi import TW_ALIGNMENT
+from tilework.hal.module import Module, read_module, unshared
+from tilework.hal.table import Table
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from tilework.hal.buffer import Buffer
     from tilework.hal.device import Device
+    from tilework.hal.kernel import Kernel
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A function that commands can name: its index in every thread's table."""
+    """A function that commands can name: its index in every thread's table.
+
+    `kernel` is what the module's own bytes say of parameters and bindings, None when they are
+    silent.
+    """
 
     name: str
     index: int
     executable: Executable
+    kernel: Kernel | None
+
+    def with_kernel(self, kernel: Kernel) -> Entry:
+        """The same function, described by `kernel`: for modules that do not describe themselves."""
+        return replace(self, kernel=kernel)
+
+    @property
+    def described(self) -> Kernel:
+        """`kernel`; InvalidArgument where there is none."""
+        if self.kernel is None:
+            raise InvalidArgument(
+                f"module {self.executable.name} does not say what {self.name} takes; build it "
+                "with `build.py kernel`, or say it: entry.with_kernel(Kernel(...))"
+            )
+        return self.kernel
 
 
-@dataclass(frozen=True, slots=True)
 class Executable:
-    """A loaded module. `generation` counts the device's loads up to and with this one."""
+    """A loaded module; made by `Device.load`. `entries` are in the module's order."""
 
-    name: str
+    def __init__(
+        self, owner: Executables, name: str, digest: bytes, generation: int, placed: _Placed
+    ) -> None:
+        self.name = name
+        self.digest = digest  # SHA-256 of the module's bytes
+        self.generation = generation  # loads and unloads of the device up to and with this one
+        self.entries: tuple[Entry, ...] = ()
+        self.loads = 1  # how often `Device.load` has given it out
+        self._owner: Executables | None = owner
+        self._placed = placed
+        self._users: WeakSet[object] = WeakSet()
+        self._by_name: dict[str, Entry] = {}
+
+    def __repr__(self) -> str:
+        state = "" if self._owner else ", freed"
+        return f"<Executable {self.name}: {len(self.entries)} entries{state}>"
+
+    def describe(self, entries: Sequence[Entry]) -> None:
+        """For `Executables`: what the module holds."""
+        self.entries = tuple(entries)
+        self._by_name = {entry.name: entry for entry in entries}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of device memory that the module's data takes."""
+        return self._placed.region.nbytes
+
+    @property
+    def programs(self) -> int:
+        """How many programs and unfinished command buffers name its entries."""
+        return len(self._users)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, name: str) -> Entry:
+        """The entry called `name`; InvalidArgument lists what there is."""
+        self.check_alive()
+        entry = self._by_name.get(name)
+        if entry is None:
+            raise InvalidArgument(
+                f"module {self.name} has no kernel {name}; it has "
+                f"{', '.join(sorted(self._by_name)) or 'none'}"
+            )
+        return entry
+
+    def entry(self, number: int) -> Entry:
+        """The entry at `number`, counted from 0; InvalidArgument past the last."""
+        self.check_alive()
+        if not 0 <= number < len(self.entries):
+            raise InvalidArgument(
+                f"module {self.name} has {len(self.entries)} kernels, none has number {number}"
+            )
+        return self.entries[number]
+
+    def check_alive(self) -> None:
+        """DeviceLost once it was freed."""
+        if self._owner is None:
+            raise DeviceLost(f"{self!r} was used after it was freed")
+
+    def used_by(self, user: object) -> None:
+        """For command buffers and programs: `user` names its entries from now on."""
+        self.check_alive()
+        self._users.add(user)
+
+    def unused_by(self, user: object) -> None:
+        """`user` has let go, or was never there."""
+        self._users.discard(user)
+
+    def free(self) -> None:
+        """Gives back one `Device.load`; with the last one code, data and table slots go.
+
+        InvalidArgument while programs name its entries. When it is gone, further calls do nothing.
+        """
+        if self._owner is None:
+            return
+        if self.loads == 1:
+            if self._users:
+                raise InvalidArgument(
+                    f"{self!r} is in use by {self.programs} programs or command buffers; free "
+                    "them first"
+                )
+            owner, self._owner = self._owner, None
+            owner.unload(self, self._placed)
+        self.loads -= 1
+
+    def __enter__(self) -> Executable:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.free()
+
+
+class _Placed(NamedTuple):
+    region: Buffer
+    first: int  # table slot
+    slots: int
+
+
+class _Leaving(NamedTuple):
     generation: int
-    data: Buffer
-    entries: dict[str, Entry]
+    placed: _Placed
 
 
-# Exports that are the linker's, not the kernel writer's.
-_LINKER = frozenset({"__wasm_apply_data_relocs", "__wasm_call_ctors"})
+class Executables:
+    """What is loaded on a device, each module once. `table` has everybody's slots."""
 
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._loaded: dict[bytes, Executable] = {}  # by digest
+        self._leaving: list[_Leaving] = []
+        self.table = Table()
+        self.generation = 0
 
-def load(device: Device, name: str, binary: bytes, *, processor: bool = False) -> Executable:
-    """Loads `binary` on every thread of `device`; InvalidExecutable says what is wrong with it."""
-    module = read_module(binary, name)
-    if not device.driver.shared:
-        binary = unshared(binary, module)
-    if not device.driver.accepts(binary):
-        raise InvalidExecutable(
-            f"{name}: this engine does not accept the module; it may be corrupt, or use "
-            "instructions that the engine lacks (try the simd build)"
-        )
-    names = [function for function in module.functions if function not in _LINKER]
-    data = device.allocate(max(module.memory_size, module.memory_alignment), f"{name}'s data")
-    device.driver.clear(data.address, data.nbytes)
-    table_base = device.reserve_table(module.table_size + len(names))
-    first = table_base + module.table_size
-    functions = [(first + i, function) for i, function in enumerate(names)]
-    device.driver.load(binary, data.address, table_base, functions, processor)
-    entries: dict[str, Entry] = {}
-    executable = Executable(name, device.next_generation(), data, entries)
-    for index, function in functions:
-        entries[function] = Entry(function, index, executable)
-    return executable
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+    def load(self, name: str, binary: bytes, *, processor: bool = False) -> Executable:
+        """`binary` on every thread; the same bytes are the same executable, counted.
+
+        InvalidExecutable says what is wrong with the bytes; nothing is kept of them then.
+        """
+        digest = hashlib.sha256(binary).digest()
+        executable = self._loaded.get(digest)
+        if executable is not None:
+            executable.loads += 1
+            return executable
+        module = read_module(binary, name)
+        driver = self._device.driver
+        if not driver.shared:
+            binary = unshared(binary, module)
+        if not driver.accepts(binary):
+            raise InvalidExecutable(
+                f"{name}: this engine does not accept the module; it may be corrupt, or use "
+                "instructions that the engine lacks (try the simd build)"
+            )
+        self.settle()
+        generation = self.generation + 1
+        placed, address = self._place(name, module)
+        first = placed.first + module.table_size
+        functions = [(first + i, entry) for i, entry in enumerate(module.entries)]
+        try:
+            driver.clear(placed.region.address, placed.region.nbytes)
+            driver.load(binary, address, placed.first, functions, processor, generation)
+        except BaseException as error:
+            self._take_back(placed)
+            if isinstance(error, InvalidExecutable):
+                raise InvalidExecutable(f"{name}: {error}") from error.__cause__
+            raise
+        self._count(generation)
+        executable = Executable(self, name, digest, generation, placed)
+        executable.describe([Entry(f, i, executable, module.kernels.get(f)) for i, f in functions])
+        self._loaded[digest] = executable
+        return executable
+
+    def unload(self, executable: Executable, placed: _Placed) -> None:
+        """For `Executable.free`. The region and the slots wait for the slowest worker.
+
+        A worker that is late has yet to carry out the load, which writes initial data.
+        """
+        del self._loaded[executable.digest]
+        if self._device.closed:
+            return
+        generation = self.generation + 1
+        self._device.driver.unload(placed.first, placed.slots, generation)
+        self._count(generation)
+        self._leaving.append(_Leaving(generation, placed))
+        self.settle()
+
+    def settle(self) -> bool:
+        """Gives back what every worker has let go; whether there was any."""
+        before = len(self._leaving)
+        while self._leaving and self._device.driver.passed(self._leaving[0].generation):
+            self._take_back(self._leaving.pop(0).placed)
+        return len(self._leaving) < before
+
+    def close(self) -> None:
+        """The device is closed: nothing is waited for any more."""
+        self._leaving.clear()
+
+    def _count(self, generation: int) -> None:
+        self.generation = generation
+        self._device.set_generation(generation)
+
+    def _place(self, name: str, module: Module) -> tuple[_Placed, int]:
+        """A region and slots, and the address in the region where the data begins."""
+        more = max(0, module.memory_alignment - TW_ALIGNMENT)
+        region = self._device.allocate(max(1, module.memory_size) + more, f"{name}'s data")
+        slots = module.table_size + len(module.entries)
+        address = -(-region.address // module.memory_alignment) * module.memory_alignment
+        return _Placed(region, self.table.take(slots), slots), address
+
+    def _take_back(self, placed: _Placed) -> None:
+        placed.region.free()
+        self.table.give(placed.first)

@@ -6,6 +6,7 @@ command buffer reads them to check and to lay out a dispatch. Nothing here is lo
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -29,7 +30,8 @@ class Kernel:
     """An entry point `name` of the module `family`.
 
     `params` is the NamedTuple whose `pack()` gives `params_length` bytes, or None and 0 for a
-    kernel without parameters; `bindings` are in the order of the kernel's C enum.
+    kernel without parameters; `bindings` are in the order of the kernel's C enum. A Kernel that was
+    read from a module's own bytes has `params.FIELDS` besides, in the words of `refused`.
     """
 
     family: str
@@ -90,3 +92,23 @@ def refused(record: str, values: Sequence[object], fields: Sequence[str]) -> Inv
             if complaint is not None:
                 return InvalidArgument(f"{record}: {label} is {element!r}; expected {complaint}")
     return InvalidArgument(f"{record}: {tuple(values)!r} cannot be packed")
+
+
+def pack(
+    layout: struct.Struct, record: str, values: Sequence[object], fields: Sequence[str]
+) -> bytes:
+    """The bytes of a `record` whose description was read at run time; else what `refused` says."""
+    flat: list[object] = []
+    for value, field in zip(values, fields, strict=True):
+        kinds = field.partition(": ")[2]
+        elements = value if kinds[0] == "(" else (value,)
+        if not isinstance(elements, (tuple, list)) or len(elements) != len(kinds.split()):
+            raise refused(record, values, fields)
+        flat += elements
+        for element, kind in zip(elements, kinds.strip("()").split(), strict=True):
+            if kind.startswith("enum") and _complaint(element, kind):
+                raise refused(record, values, fields)
+    try:
+        return layout.pack(*flat)
+    except (struct.error, OverflowError, TypeError):
+        raise refused(record, values, fields) from None

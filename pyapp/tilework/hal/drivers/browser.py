@@ -20,7 +20,7 @@ import pyodide_js
 from pyodide.code import run_js
 from pyodide.ffi import JsException, JsProxy, to_js
 
-from tilework.core.errors import DeviceLost, NoSuchFile, OutOfMemory, Unsupported
+from tilework.core.errors import DeviceLost, InvalidExecutable, NoSuchFile, OutOfMemory, Unsupported
 from tilework.hal._abi import TW_ALIGNMENT
 from tilework.hal.driver import Data
 from tilework.hal.drivers.visible import VisibleMemory
@@ -117,9 +117,22 @@ class BrowserDriver:
         table_base: int,
         functions: Sequence[tuple[int, str]],
         processor: bool,
+        generation: int,
     ) -> None:
         names = json.dumps([list(pair) for pair in functions])
-        self._bridge.load(to_js(binary), memory_base, table_base, names, processor)
+        place = memory_base, table_base, names
+        said = str(self._bridge.load(to_js(binary), *place, processor, generation))
+        if said:
+            raise InvalidExecutable(
+                f"the engine refuses to instantiate the module: {said}; build it with "
+                "`build.py kernel`, or as kernels/README.md says"
+            )
+
+    def unload(self, first: int, slots: int, generation: int) -> None:
+        self._bridge.unload(first, slots, generation)
+
+    def passed(self, generation: int) -> bool:
+        return bool(self._bridge.passed(generation))
 
     def submit(self, thread: int, program: int, state: int, slots: int) -> int:
         return int(self._submit(thread, program, state, slots))

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import hashlib
 import importlib.metadata
 import os
 import threading
 import time
 import urllib.request
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tilework.core.errors import DeviceLost, NoSuchFile, OutOfMemory, Unsupported
+from tilework.core.errors import DeviceLost, InvalidExecutable, NoSuchFile, OutOfMemory, Unsupported
 from tilework.hal._abi import (
     QUEUE_ENDED,
     QUEUE_HALTED,
@@ -40,6 +42,7 @@ except ImportError as error:  # the wheel itself needs no wasmtime
 
 _PAGE = 65536
 _MAX_PAGES = 65536
+_TABLE = 256  # slots to begin with
 _FUTEX_MICROSECONDS = 100_000  # a safety net: whatever happens wakes the futex
 _IDLE_SPINS = 2_000  # a desktop run shares its cores with pytest; do not burn them
 _LOOK_SECONDS = 0.0005  # between two looks of an event loop at what has ended
@@ -60,6 +63,33 @@ class _Load:
     table_base: int
     functions: tuple[tuple[int, str], ...]
     processor: bool
+    generation: int
+
+    def apply(self, executor: _Executor) -> None:
+        executor.load(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unload:
+    first: int
+    slots: int
+    generation: int
+
+    def apply(self, executor: _Executor) -> None:
+        executor.clear(self.first, self.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class _UpToDate:
+    """For a worker that comes late: what it was sent is all that is left of so many messages."""
+
+    generation: int
+
+    def apply(self, executor: _Executor) -> None:
+        """Nothing is left to do."""
+
+
+_Message = _Load | _Unload | _UpToDate
 
 
 class _Executor:
@@ -69,7 +99,7 @@ class _Executor:
         self._memory = memory
         self._stack_top = stack_top
         self._store = wasmtime.Store(engine)
-        limits = wasmtime.Limits(4096, None)
+        limits = wasmtime.Limits(_TABLE, None)
         self._table = wasmtime.Table(
             self._store, wasmtime.TableType(wasmtime.ValType.funcref(), limits), None
         )
@@ -81,6 +111,10 @@ class _Executor:
         return wasmtime.Global(self._store, kind, wasmtime.Val.i32(value))
 
     def load(self, load: _Load) -> None:
+        top = max([load.table_base, *(index + 1 for index, _ in load.functions)])
+        size = self._table.size(self._store)
+        if top > size:
+            self._table.grow(self._store, max(top, 2 * size) - size, None)
         provided = {
             "memory": self._memory,
             "__indirect_function_table": self._table,
@@ -97,6 +131,11 @@ class _Executor:
             self._table.set(self._store, index, exports[name])
         if load.processor:
             self._processor = exports
+
+    def clear(self, first: int, slots: int) -> None:
+        """Empties table slots. The store keeps the instance: wasmtime frees it with the store."""
+        for index in range(first, min(first + slots, self._table.size(self._store))):
+            self._table.set(self._store, index, None)
 
     def call(self, name: str, *parameters: int) -> int:
         """Calls an export of the processor."""
@@ -134,7 +173,12 @@ class _Machine:
         self.memory = _Memory(self.engine, wasmtime.MemoryType(limits, shared=True))
         # wasmtime reserves the whole address range at once: growing never moves the memory.
         self.base = ctypes.addressof(self.memory.data_ptr().contents)
-        self.loads: list[_Load] = []
+        self.loaded: dict[int, _Load] = {}  # by their first slot: what a late worker needs
+        self.posted = 0  # the generation
+        # Engines keep the code of an instance as long as its store, so a module that comes again
+        # costs nothing when it is this one.
+        self.modules: dict[bytes, Any] = {}
+        self.inboxes: dict[int, deque[_Message]] = {}  # by thread
         self.stopped = False
         self.faults: list[BaseException] = []
 
@@ -145,16 +189,29 @@ class _Machine:
         """A worker thread's life."""
         try:
             executor = _Executor(self.engine, self.memory, stack_top)
-            generation = 0
+            inbox = self.inboxes[thread]
             parameters = (_IDLE_SPINS, _FUTEX_MICROSECONDS)
             while not self.stopped:
-                while generation < len(self.loads):
-                    executor.load(self.loads[generation])
-                    generation += 1
-                    self.word(thread + THREAD_GENERATION).value = generation
+                while inbox:
+                    message = inbox.popleft()
+                    message.apply(executor)
+                    self.word(thread + THREAD_GENERATION).value = message.generation
                 executor.run("tw_work", thread, parameters, "tw_work", parameters)
         except Exception as error:  # noqa: BLE001 - `check` raises it where somebody can see it
             self.faults.append(error)
+
+    def post(self, message: _Message) -> None:
+        """Sends a message to every worker; the queue's `posted` then makes them look."""
+        self.posted = message.generation
+        for inbox in self.inboxes.values():
+            inbox.append(message)
+
+    def module(self, binary: bytes) -> Any:
+        """The compiled module of these bytes."""
+        key = hashlib.sha256(binary).digest()
+        if key not in self.modules:
+            self.modules[key] = wasmtime.Module(self.engine, binary)
+        return self.modules[key]
 
     def check(self) -> None:
         """DeviceLost when a worker ended; the threads that are left could wait for it for ever."""
@@ -235,20 +292,47 @@ class DesktopDriver(VisibleMemory):
         table_base: int,
         functions: Sequence[tuple[int, str]],
         processor: bool,
+        generation: int,
     ) -> None:
-        module = wasmtime.Module(self._machine.engine, binary)
-        load = _Load(module, memory_base, table_base, tuple(functions), processor)
-        self._submitting.load(load)
-        self._machine.loads.append(load)
-        self._announce(QUEUE_POSTED, len(self._machine.loads))
+        slots = tuple(functions)
+        executor, machine = self._submitting, self._machine
+        try:
+            module = machine.module(binary)
+            load = _Load(module, memory_base, table_base, slots, processor, generation)
+            executor.load(load)
+        except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
+            top = max([table_base, *(index + 1 for index, _ in slots)])
+            executor.clear(table_base, top - table_base)
+            said = str(error).strip().splitlines()
+            raise InvalidExecutable(
+                f"the engine refuses to instantiate the module: {said[0]}; build it with "
+                "`build.py kernel`, or as kernels/README.md says"
+            ) from error
+        machine.loaded[table_base] = load
+        machine.post(load)
+        self._announce(QUEUE_POSTED, generation)
+
+    def unload(self, first: int, slots: int, generation: int) -> None:
+        self._submitting.clear(first, slots)
+        self._machine.loaded.pop(first)
+        self._machine.post(_Unload(first, slots, generation))
+        self._announce(QUEUE_POSTED, generation)
+
+    def passed(self, generation: int) -> bool:
+        word = self._machine.word
+        threads = self._machine.inboxes
+        return all(word(thread + THREAD_GENERATION).value >= generation for thread in threads)
 
     def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
         self._queue = queue
+        machine = self._machine
+        latest = _UpToDate(machine.posted)
+        machine.inboxes[thread] = deque([*machine.loaded.values(), latest])
         name = f"tilework {len(self._workers) + 1}"
         worker = threading.Thread(
-            target=self._machine.work, args=(thread, stack_top), name=name, daemon=True
+            target=machine.work, args=(thread, stack_top), name=name, daemon=True
         )
-        self._announce(QUEUE_POSTED, len(self._machine.loads))
+        self._announce(QUEUE_POSTED, machine.posted)
         worker.start()
         self._workers.append(worker)
 
@@ -289,7 +373,7 @@ class DesktopDriver(VisibleMemory):
 
     def is_ready(self, thread: int) -> bool:
         word = self._machine.word
-        loaded = word(thread + THREAD_GENERATION).value == len(self._machine.loads)
+        loaded = word(thread + THREAD_GENERATION).value == self._machine.posted
         return loaded and word(thread + THREAD_READY).value == 1
 
     async def ready(self, threads: Sequence[int], seconds: float) -> bool:
