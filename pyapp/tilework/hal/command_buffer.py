@@ -28,6 +28,7 @@ from tilework.hal._abi import (
     TW_PROGRAM_MAGIC,
 )
 from tilework.hal.buffer import Buffer, check_pattern, refuse_use
+from tilework.hal.executable import Entry, Executable
 from tilework.hal.kernels.processor import COPY, FILL, FillParams
 from tilework.hal.program import Bindable, CommandInfo, Need, Program, Slot
 from tilework.hal.usage import NEEDED, Usage
@@ -61,7 +62,7 @@ class CommandBuffer:
     """Records commands for one program; `finish()` once, then it is spent."""
 
     def __init__(self, device: Device, label: str = "") -> None:
-        self._retained: dict[int, Buffer] = {}  # by the id of the root, held
+        self._retained: dict[int, Buffer | Executable] = {}  # by id (a buffer's root's), held
         self._device = device
         self._label = label
         self._commands: list[_Command] = []
@@ -79,7 +80,7 @@ class CommandBuffer:
 
     def dispatch(
         self,
-        kernel: Kernel,
+        kernel: Kernel | Entry,
         counts: tuple[int, int, int],
         params: NamedTuple | bytes | None,
         bindings: Sequence[Bindable],
@@ -89,17 +90,21 @@ class CommandBuffer:
     ) -> None:
         """Runs `kernel` on counts[0] × counts[1] × counts[2] tiles.
 
+        A Kernel is one of tilework's own, an Entry one of a module that `Device.load` gave.
         `params` is the kernel's record, or its packed bytes; `bindings` has one entry for each of
         the kernel's, None for an optional one that is absent; `scratch` is what a tile needs,
         bytes. InvalidArgument or OutOfRange names the kernel and the binding.
         """
+        entry = None
+        if isinstance(kernel, Entry):
+            entry, kernel = kernel, kernel.described
         packed = self._params(kernel, params)
         if len(bindings) != len(kernel.bindings):
             raise InvalidArgument(
                 f"{kernel.name}: takes {len(kernel.bindings)} bindings "
                 f"({', '.join(b.name for b in kernel.bindings)}), {len(bindings)} were given"
             )
-        self._record(kernel, counts, packed, bindings, scratch, label)
+        self._record(kernel, counts, packed, bindings, scratch, label, entry)
 
     def barrier(self) -> None:
         """Everything recorded before is finished before anything recorded after begins."""
@@ -301,6 +306,7 @@ class CommandBuffer:
         bindings: Sequence[_Source],
         scratch: int,
         label: str,
+        entry: Entry | None = None,
     ) -> None:
         self._check_open()
         tiles = counts[0] * counts[1] * counts[2]
@@ -317,12 +323,16 @@ class CommandBuffer:
         usage = Usage.TRANSFER if kernel is COPY or kernel is FILL else Usage.DISPATCH
         for index, bindable in enumerate(bindings):
             self._check(kernel, index, bindable, usage)
-        entry = self._device.kernel(kernel)
+        entry = self._device.kernel(entry or kernel)
         # Nothing below is refused, so that a command is recorded whole or not at all.
         refs = tuple(
             [self._ref(kernel, index, bindable, usage) for index, bindable in enumerate(bindings)]
         )
-        self._generation = max(self._generation, entry.executable.generation)
+        executable = entry.executable
+        if id(executable) not in self._retained:
+            executable.hold()
+            self._retained[id(executable)] = executable
+        self._generation = max(self._generation, executable.generation)
         self._scratch = max(self._scratch, scratch)
         self._commands.append(
             _Command(entry.index, counts, self._region_tiles, tiles, refs, params)

@@ -213,19 +213,21 @@ class Device:
 
     # -- kernels -------------------------------------------------------------------------------
 
-    def load(self, binary: bytes, name: str = "") -> Executable:
+    def load(self, binary: bytes | bytearray | memoryview, name: str = "") -> Executable:
         """Loads a kernel module on every thread; `free()` gives it back.
 
         The same bytes are the same executable, which is then to be freed as often as it was
         loaded. InvalidExecutable says what is wrong with the bytes and what to do.
         """
         self._check_open()
-        return self.executables.load(name or "module", binary)
+        return self.executables.load(name or "module", bytes(binary))
 
     def kernel(self, kernel: Kernel | Entry) -> Entry:
         """The loaded entry point of `kernel`; loads its family's module when first asked."""
         if isinstance(kernel, Entry):
             kernel.executable.check_alive()
+            if kernel.executable.device is not self:
+                raise InvalidArgument(f"{kernel.executable!r} is another device's")
             return kernel
         executable = self._families.get(kernel.family)
         if executable is None:

@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakSet
 
 from tilework.core.errors import DeviceLost, InvalidArgument, InvalidExecutable
 from tilework.hal._abi import TW_ALIGNMENT
@@ -68,7 +67,7 @@ class Executable:
         self.loads = 1  # how often `Device.load` has given it out
         self._owner: Executables | None = owner
         self._placed = placed
-        self._users: WeakSet[object] = WeakSet()
+        self.programs = 0  # programs and unfinished command buffers that name its entries
         self._by_name: dict[str, Entry] = {}
 
     def __repr__(self) -> str:
@@ -86,9 +85,9 @@ class Executable:
         return self._placed.region.nbytes
 
     @property
-    def programs(self) -> int:
-        """How many programs and unfinished command buffers name its entries."""
-        return len(self._users)
+    def device(self) -> Device | None:
+        """Where it is loaded; None once it was freed."""
+        return self._owner.device if self._owner is not None else None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -118,14 +117,14 @@ class Executable:
         if self._owner is None:
             raise DeviceLost(f"{self!r} was used after it was freed")
 
-    def used_by(self, user: object) -> None:
-        """For command buffers and programs: `user` names its entries from now on."""
+    def hold(self) -> None:
+        """For command buffers and programs: it cannot be freed until `let_go`."""
         self.check_alive()
-        self._users.add(user)
+        self.programs += 1
 
-    def unused_by(self, user: object) -> None:
-        """`user` has let go, or was never there."""
-        self._users.discard(user)
+    def let_go(self) -> None:
+        """Undoes a `hold`."""
+        self.programs -= 1
 
     def free(self) -> None:
         """Gives back one `Device.load`; with the last one code, data and table slots go.
@@ -135,7 +134,7 @@ class Executable:
         if self._owner is None:
             return
         if self.loads == 1:
-            if self._users:
+            if self.programs:
                 raise InvalidArgument(
                     f"{self!r} is in use by {self.programs} programs or command buffers; free "
                     "them first"
@@ -171,7 +170,7 @@ class Executables:
     """What is loaded on a device, each module once. `table` has everybody's slots."""
 
     def __init__(self, device: Device) -> None:
-        self._device = device
+        self.device = device
         self._loaded: dict[bytes, Executable] = {}  # by digest
         self._leaving: list[_Leaving] = []
         self.table = Table()
@@ -191,7 +190,7 @@ class Executables:
             executable.loads += 1
             return executable
         module = read_module(binary, name)
-        driver = self._device.driver
+        driver = self.device.driver
         if not driver.shared:
             binary = unshared(binary, module)
         if not driver.accepts(binary):
@@ -224,10 +223,10 @@ class Executables:
         A worker that is late has yet to carry out the load, which writes initial data.
         """
         del self._loaded[executable.digest]
-        if self._device.closed:
+        if self.device.closed:
             return
         generation = self.generation + 1
-        self._device.driver.unload(placed.first, placed.slots, generation)
+        self.device.driver.unload(placed.first, placed.slots, generation)
         self._count(generation)
         self._leaving.append(_Leaving(generation, placed))
         self.settle()
@@ -235,7 +234,7 @@ class Executables:
     def settle(self) -> bool:
         """Gives back what every worker has let go; whether there was any."""
         before = len(self._leaving)
-        while self._leaving and self._device.driver.passed(self._leaving[0].generation):
+        while self._leaving and self.device.driver.passed(self._leaving[0].generation):
             self._take_back(self._leaving.pop(0).placed)
         return len(self._leaving) < before
 
@@ -245,12 +244,12 @@ class Executables:
 
     def _count(self, generation: int) -> None:
         self.generation = generation
-        self._device.set_generation(generation)
+        self.device.set_generation(generation)
 
     def _place(self, name: str, module: Module) -> tuple[_Placed, int]:
         """A region and slots, and the address in the region where the data begins."""
         more = max(0, module.memory_alignment - TW_ALIGNMENT)
-        region = self._device.allocate(max(1, module.memory_size) + more, f"{name}'s data")
+        region = self.device.allocate(max(1, module.memory_size) + more, f"{name}'s data")
         slots = module.table_size + len(module.entries)
         address = -(-region.address // module.memory_alignment) * module.memory_alignment
         return _Placed(region, self.table.take(slots), slots), address

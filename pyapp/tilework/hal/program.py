@@ -14,6 +14,7 @@ from typing import TypeAlias
 from tilework.core.errors import DeviceLost, InvalidArgument, OutOfRange
 from tilework.hal._abi import BINDING_FORMAT, BINDING_SIZE
 from tilework.hal.buffer import Buffer, refuse_use
+from tilework.hal.executable import Executable
 from tilework.hal.usage import Access, Usage
 
 
@@ -63,7 +64,7 @@ class Program:
         needs: tuple[Need, ...],
         commands: tuple[CommandInfo, ...],
         regions: int,
-        retained: tuple[Buffer, ...],
+        retained: tuple[Buffer | Executable, ...],
         *,
         implicit: tuple[Buffer, ...] = (),
         copies: tuple[tuple[Buffer | Slot, Buffer | Slot], ...] = (),
@@ -187,8 +188,8 @@ class Program:
         for buffer in (self.image, self.state, *self._tables):
             buffer.free()
         retained, self._retained = self._retained, ()
-        for buffer in retained:
-            buffer.let_go()
+        for kept in retained:
+            kept.let_go()
 
     def __del__(self) -> None:
         # A submission in flight refers to its program, so there is none.
