@@ -38,7 +38,7 @@ def inout(commands: CommandBuffer, what: Bindable) -> None:
     commands.dispatch(TRACE, (2, 1, 1), TraceParams(1), [what, Slot(1, 0, 8)])
 
 
-NEEDS = {
+NEEDS: dict[Record, tuple[Access, Usage]] = {
     source: (Access.READ, Usage.TRANSFER),
     target: (Access.WRITE, Usage.TRANSFER),
     fill: (Access.WRITE, Usage.TRANSFER),
@@ -96,7 +96,7 @@ def test_a_slot_needs_what_all_its_commands_need(device: Device) -> None:
     commands.copy(Slot(0, 0, 8), Slot(1, 0, 8))
     program = commands.finish()
     with device.allocate(8, access=Access.WRITE) as half, device.allocate(8) as whole:
-        with pytest.raises(InvalidArgument, match="slot 0 .* needs access READ and WRITE"):
+        with pytest.raises(InvalidArgument, match=r"slot 0 .* needs access READ and WRITE"):
             device.submit(program, [half, whole])
         device.submit(program, [whole, half])
         assert half.read() == b"\1" * 8
@@ -107,12 +107,12 @@ def test_another_devices_buffers_are_refused(device: Device) -> None:
     """Its address means something else here."""
     stranger = open_device(threads=1)
     theirs = stranger.allocate(8, "theirs")
-    with pytest.raises(InvalidArgument, match="theirs.* is another device's"):
+    with pytest.raises(InvalidArgument, match=r"theirs.* is another device's"):
         device.command_buffer().fill(theirs, b"\1")
     commands = device.command_buffer()
     commands.fill(Slot(0, 0, 8), b"\1")
     program = commands.finish()
-    with pytest.raises(InvalidArgument, match="slot 0 .* another device's"):
+    with pytest.raises(InvalidArgument, match=r"slot 0 .* another device's"):
         device.submit(program, [theirs])
     program.free()
     theirs.free()
