@@ -6,6 +6,10 @@
 /** @typedef {import("./compute-worker.js").Load} Load */
 /** @typedef {import("./compute-worker.js").Change} Change */
 
+const REFUSED =
+  "a compute worker's script could not be loaded; if this page has a Content-Security-Policy, its " +
+  "worker-src must allow blob:";
+
 export class Pool {
   /** @param {URL | string} script  the compute worker's module, same-origin or a blob */
   constructor(script) {
@@ -30,7 +34,7 @@ export class Pool {
   add(start) {
     const worker = new Worker(this.script, { type: "module", name: `tilework ${this.workers.length + 1}` });
     worker.onerror = (event) => {
-      this.faults.push(event.message || "a compute worker's script could not be loaded");
+      this.faults.push(event.message || REFUSED);
     };
     worker.postMessage({ kind: "start", ...start });
     for (const message of this.loaded.values()) worker.postMessage(message);

@@ -5,6 +5,7 @@
 import * as bridge from "./bridge.js";
 import { PieceError, get, pieces } from "./pieces.js";
 import { loadPython } from "./python.js";
+import { workerScript } from "./worker-script.js";
 
 /** @typedef {import("./messages.js").ToPage} ToPage */
 /** @typedef {import("./messages.js").ToWorker} ToWorker */
@@ -130,8 +131,8 @@ async function loadPackages(pyodide, names) {
   }
 }
 
-/** @param {Pyodide} pyodide */
-async function installTilework(pyodide) {
+/** @param {Pyodide} pyodide @param {Promise<string | undefined>} script */
+async function installTilework(pyodide, script) {
   const site = await (await get(new URL("site.json", SITE))).json();
   // Fetched here, because micropip takes a server's "not found" for the wheel itself.
   const wheel = await (await get(new URL(site.wheel, SITE))).arrayBuffer();
@@ -142,7 +143,7 @@ async function installTilework(pyodide) {
   pyodide.FS.unlink(file);
   micropip.destroy();
   // Python finds the bridge as a module of ours, so no text has to be evaluated on this page.
-  pyodide.registerJsModule("tilework_bridge", { ...bridge });
+  pyodide.registerJsModule("tilework_bridge", { ...bridge, workerScript: await script });
   const archive = await (await get(new URL("search/search.zip", SITE))).arrayBuffer();
   const place = pyodide.pyimport("site").getsitepackages().toJs()[0];
   pyodide.unpackArchive(archive, "zip", { extractDir: place });
@@ -193,9 +194,10 @@ async function start({ threads, memory }) {
   // The weights are on their way while Python starts; a rejection is met where `next` is awaited.
   const stream = streamWeights(manifest);
   let next = owned(stream.next());
+  const script = workerScript();
   const pyodide = await step("python", "Starting Python", () => bootPyodide(memory));
   await step("numpy", "Loading NumPy", () => loadPackages(pyodide, ["numpy", "micropip"]));
-  await step("wheel", "Installing tilework", () => installTilework(pyodide));
+  await step("wheel", "Installing tilework", () => installTilework(pyodide, script));
   const opened = await step("device", "Waking the cores", () => openApp(pyodide, threads));
   post({ kind: "device", device: JSON.parse(opened.device()) });
   await step("weights", "Loading the model", async () => {

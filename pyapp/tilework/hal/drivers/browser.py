@@ -39,24 +39,41 @@ _NOT_SHARED = (
     "Pyodide was started on a memory of its own, which no other thread can see; a site of your own "
     'starts it on a shared one with web/python.js: loadPython({ indexURL, memory: "heap" })'
 )
+_NO_EVAL = (
+    "this page's Content-Security-Policy forbids to evaluate text, so the wheel's scripts cannot "
+    "start; allow 'unsafe-eval', or serve web/ on a site of your own and give web/bridge.js to "
+    'Python before it imports tilework: pyodide.registerJsModule("tilework_bridge", bridge)'
+)
 
 
 @cache
 def _bridge() -> tuple[Any, str]:
     """The bridge's exports and the URL of the compute worker's script.
 
-    That script is always the wheel's linked one, as a blob: a worker then asks no host for
-    anything, and Playwright, which does not see the requests of a worker's workers, can test it.
+    That script is the wheel's linked one, as a blob, so that a worker asks no host for anything; a
+    site of our own names its file instead where its policy allows no blobs (web/worker-script.js).
     """
-    worker = script("compute-worker.classic.js")
-    options = to_js({"type": "text/javascript"}, dict_converter=js.Object.fromEntries)
-    url = str(js.URL.createObjectURL(js.Blob.new(to_js([worker]), options)))
     try:
         import tilework_bridge  # type: ignore[import-not-found]
     except ModuleNotFoundError:
         # No site of ours: the wheel's linked bridge does.
-        return run_js(script("bridge.classic.js")), url
-    return tilework_bridge, url
+        return _evaluated(script("bridge.classic.js")), _blob(script("compute-worker.classic.js"))
+    own = getattr(tilework_bridge, "workerScript", None)
+    return tilework_bridge, str(own) if own else _blob(script("compute-worker.classic.js"))
+
+
+def _evaluated(text: str) -> Any:
+    try:
+        return run_js(text)
+    except JsException as error:
+        if error.name != "EvalError":
+            raise
+        raise Unsupported(_NO_EVAL) from None
+
+
+def _blob(text: str) -> str:
+    options = to_js({"type": "text/javascript"}, dict_converter=js.Object.fromEntries)
+    return str(js.URL.createObjectURL(js.Blob.new(to_js([text]), options)))
 
 
 def open_browser(threads: int | None, mode: str) -> BrowserDriver:

@@ -1,0 +1,160 @@
+"""Pages with a Content-Security-Policy, and pages that are not ours: the site with the strictest
+policy that WebAssembly allows, and the wheel where nothing else of ours is.
+
+These pages have a server on loopback: a worker that Python's worker starts by its URL asks for its
+script where Playwright does not see it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.browser import console_of, open_host
+from tools.serve import serving
+from tools.web_host import ISOLATION, Host
+from tools.wheel import wheel_name
+
+pytestmark = pytest.mark.browser
+
+STRICT = "worker-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
+PATIENCE = 180_000  # milliseconds
+
+# A page that has Pyodide and a wheel, as a notebook has: Python in a worker from a blob of its own.
+FOREIGN = """async ({ wheel, entry }) => {
+  const text = `
+    onmessage = async ({ data: { wheel, entry, base } }) => {
+      try {
+        const { loadPyodide } = await import(base + "python/pyodide.mjs");
+        const pyodide = await loadPyodide({ indexURL: base + "python/" });
+        await pyodide.loadPackage(["numpy", "micropip"]);
+        await pyodide.pyimport("micropip").install(base + wheel);
+        postMessage({ value: await pyodide.runPythonAsync(entry) });
+      } catch (error) {
+        postMessage({ error: String(error) });
+      }
+    };`;
+  const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  const worker = new Worker(url, { type: "module" });
+  return new Promise((resolve) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = (event) => resolve({ error: `worker: ${event.message}` });
+    worker.postMessage({ wheel, entry, base: new URL("./", location.href).href });
+  });
+}"""
+# In the page's own thread, where Python may not block.
+WINDOW = """async ({ wheel, entry }) => {
+  const { loadPyodide } = await import(new URL("python/pyodide.mjs", location.href).href);
+  const pyodide = await loadPyodide({ indexURL: new URL("python/", location.href).href });
+  await pyodide.loadPackage(["numpy", "micropip"]);
+  await pyodide.pyimport("micropip").install(new URL(wheel, location.href).href);
+  return { value: await pyodide.runPythonAsync(entry) };
+}"""
+# Every one of 4096 tiles says which thread ran it.
+COMPUTE = """
+import json
+from tilework.hal import open_device
+from tilework.hal.kernels.probe import TRACE, TraceParams
+
+device = open_device(2)
+try:
+    ready = await device.ready()
+except Exception as error:
+    ready = f"{type(error).__name__}: {error}"
+out, seen = device.allocate(4096 * 4), device.allocate(4096 * 4)
+out.write(bytes(4096 * 4))
+commands = device.command_buffer()
+commands.dispatch(TRACE, (4096, 1, 1), TraceParams(1), [out, seen])
+program = commands.finish()
+device.submit(program)
+right = out.read() == (1).to_bytes(4, "little") * 4096
+json.dumps([device.mode, device.threads, ready, right])
+"""
+
+
+@contextmanager
+def page_of(host: Host) -> Iterator[Any]:
+    with serving(host) as origin, open_host(host, origin=origin) as page:
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{origin}/index.html")
+        yield page
+
+
+@pytest.fixture
+def foreign(dist: Path, tmp_path: Path) -> Iterator[Any]:
+    """`foreign(policy)` opens a page of a host that has Pyodide and the wheel, nothing else."""
+    index = b"<!doctype html><title>not ours</title>"
+    files = {"/index.html": index, f"/{wheel_name()}": (dist / wheel_name()).read_bytes()}
+
+    @contextmanager
+    def open_foreign(policy: str = "") -> Iterator[Any]:
+        headers = {**ISOLATION, **({"Content-Security-Policy": policy} if policy else {})}
+        folders = {"/": tmp_path, "/python/": dist / "pyodide"}
+        with page_of(Host(folders, headers, files)) as page:
+            yield page
+
+    yield open_foreign
+
+
+def computed(page: Any, function: str = FOREIGN) -> dict[str, Any]:
+    said: dict[str, Any] = page.evaluate(function, {"wheel": wheel_name(), "entry": COMPUTE})
+    return said
+
+
+def test_the_site_works_under_a_strict_policy(dist: Path, browser: object) -> None:
+    del browser
+    headers = {**ISOLATION, "Content-Security-Policy": STRICT}
+    with page_of(Host({"/": dist}, headers)) as page:
+        said = page.evaluate(
+            "() => { try { return (0, eval)('1') } catch (error) { return error.name } }"
+        )
+        assert said == "EvalError"
+        page.goto(page.url.replace("index.html", "search/?auto&threads=2"))
+        page.wait_for_function("globalThis.RESULT !== undefined", timeout=PATIENCE)
+        result = page.evaluate("globalThis.RESULT")
+        assert "error" not in result, result["error"]
+        device = result["device"]
+        assert device["threads"] == device["ready_threads"] == 2, device
+        refused = [line for line in console_of(page) if "Content Security Policy" in line]
+    # Only the question whether blobs may work, which web/worker-script.js asks.
+    assert [line for line in refused if "blob:" not in line] == []
+
+
+@pytest.mark.parametrize("policy", ["", "worker-src blob:; script-src 'self' blob: 'unsafe-eval'"])
+def test_the_wheel_works_from_blobs_in_a_page_that_is_not_ours(
+    browser: object, foreign: Any, policy: str
+) -> None:
+    del browser
+    with foreign(policy) as page:
+        said = computed(page)
+        assert "error" not in said, said
+        assert json.loads(said["value"]) == ["arena", 2, True, True]
+
+
+def test_the_wheel_works_in_a_window_that_is_not_ours(browser: object, foreign: Any) -> None:
+    del browser
+    with foreign() as page:
+        assert json.loads(computed(page, WINDOW)["value"]) == ["arena", 2, True, True]
+
+
+def test_where_blobs_are_refused_the_words_say_what_to_allow(browser: object, foreign: Any) -> None:
+    """Python in the window, whose policy lets no worker start: one thread, and still right."""
+    del browser
+    with foreign("worker-src 'self'; script-src 'self' 'unsafe-eval'") as page:
+        mode, threads, ready, right = json.loads(computed(page, WINDOW)["value"])
+        assert (mode, threads, right) == ("arena", 2, True)
+        assert "DeviceLost" in ready and "worker-src must allow blob:" in ready
+
+
+def test_where_text_may_not_be_evaluated_the_words_say_what_to_do(
+    browser: object, foreign: Any
+) -> None:
+    del browser
+    with foreign("worker-src 'self' blob:; script-src 'self' blob: 'wasm-unsafe-eval'") as page:
+        said = computed(page)
+        assert "Unsupported: this page's Content-Security-Policy forbids" in said["error"], said
