@@ -49,6 +49,7 @@ enum tw_status {
   TW_BINDING_TOO_SHORT = 2,   // a binding is shorter than the parameters imply
   TW_SCRATCH_TOO_SMALL = 3,
   TW_INDEX_OUT_OF_RANGE = 4,  // data held an index outside its axis
+  TW_COUNTS_TOO_LARGE = 5,    // written by the processor: indirect counts above the recorded ones
   TW_TRAPPED = 256,           // written by the host: the kernel trapped
   TW_CANCELLED = 257,         // written by the host
   TW_SKIPPED = 258,           // written by the host: what it needs has failed; does not halt the ring
@@ -70,7 +71,7 @@ typedef struct tw_program {
   uint32_t length;
   uint32_t region_count, command_count, ref_count, slot_count;
   uint32_t regions, commands, refs, params;  // offsets
-  uint32_t state_length;    // bytes: tw_dispatch[command_count], tw_binding[ref_count]
+  uint32_t state_length;    // bytes: tw_step[command_count], tw_binding[ref_count]
   uint32_t scratch_length;  // largest scratch any of its kernels needs
   uint32_t generation;      // threads that have loaded fewer executables sit it out
   uint32_t reserved[3];
@@ -82,18 +83,19 @@ typedef struct tw_program {
 
 typedef struct tw_region {
   uint32_t first_command, command_count;
-  uint32_t tile_count;
-  uint32_t reserved;
+  uint32_t tile_count;  // at most; exactly where nothing is indirect
+  uint32_t indirect;    // commands in it that take their tile counts from a buffer
 } tw_region;
 
 typedef struct tw_command {
   uint32_t function;  // index in the function table
-  uint32_t count_x, count_y, count_z;
+  uint32_t count_x, count_y, count_z;  // the ceiling where counts_ref is given
   uint32_t first_tile;  // its first tile's number within the region
   uint32_t tile_count;
   uint32_t first_ref, ref_count;
   uint32_t params, params_length;  // offset from the program
-  uint32_t reserved[6];
+  uint32_t counts_ref;  // 0, or 1 + the ref of three uint32_t: read when its region opens
+  uint32_t reserved[5];
 } tw_command;
 
 // A binding: `length` bytes at `offset` of the span in slot `slot` of the submission's table, or,
@@ -103,6 +105,15 @@ typedef struct tw_ref {
 } tw_ref;
 
 #define TW_NO_SLOT 0xffffffff
+
+// What a thread reads of a command while its region is open: one cache line in the state.
+typedef struct tw_step {
+  TW_LINE tw_dispatch dispatch;
+  uint32_t function;    // index in the function table
+  uint32_t first_tile;  // its first tile's number within the region
+  uint32_t tile_count;
+  uint32_t reserved[5];
+} tw_step;
 
 // ---------------------------------------------------------------------------------------------
 // A queue: the words through which threads meet, and a ring of submissions that run in the order in
@@ -150,6 +161,7 @@ typedef struct tw_queue {
   uint8_t *state;
   uint32_t generation;          // threads that have loaded fewer executables sit it out
   uint64_t first_tag;           // tag of region 0
+  uint32_t tile_count;          // of the open region, where it has indirect commands
 } tw_queue;
 
 // What one thread owns. The first line is written by the host, the second by the thread; only the

@@ -44,8 +44,12 @@ static const tw_command *commands_of(const tw_program *p) {
   return (const tw_command *)((const uint8_t *)p + p->commands);
 }
 
-// Execution state: tw_dispatch[command_count], then tw_binding[ref_count].
-static tw_dispatch *dispatches_of(uint8_t *state) { return (tw_dispatch *)state; }
+// Execution state: tw_step[command_count], then tw_binding[ref_count].
+static tw_step *steps_of(uint8_t *state) { return (tw_step *)state; }
+
+static tw_binding *bindings_of(const tw_program *p, uint8_t *state) {
+  return (tw_binding *)(steps_of(state) + p->command_count);
+}
 
 static void announce(tw_queue *q) {
   __atomic_fetch_add(&q->wake, 1, __ATOMIC_SEQ_CST);
@@ -63,33 +67,79 @@ static tw_submission *slot(tw_queue *q, uint32_t number) { return &q->ring[numbe
 static void resolve(const tw_program *p, uint8_t *state, const tw_binding *slots) {
   const tw_command *commands = commands_of(p);
   const tw_ref *refs = (const tw_ref *)((const uint8_t *)p + p->refs);
-  tw_dispatch *dispatches = dispatches_of(state);
-  tw_binding *bindings = (tw_binding *)(dispatches + p->command_count);
+  tw_step *steps = steps_of(state);
+  tw_binding *bindings = bindings_of(p, state);
   for (uint32_t i = 0; i < p->ref_count; i++) {
     uint8_t *base = refs[i].slot == TW_NO_SLOT ? 0 : slots[refs[i].slot].data;
     bindings[i] = (tw_binding){base + refs[i].offset, refs[i].length};
   }
   for (uint32_t i = 0; i < p->command_count; i++) {
     const tw_command *c = &commands[i];
-    dispatches[i] = (tw_dispatch){
-        .count_x = c->count_x, .count_y = c->count_y, .count_z = c->count_z,
-        .binding_count = c->ref_count, .bindings = bindings + c->first_ref,
-        .params = (const uint8_t *)p + c->params, .params_length = c->params_length,
-        .command = i,
+    steps[i] = (tw_step){
+        .dispatch = {
+            .count_x = c->count_x, .count_y = c->count_y, .count_z = c->count_z,
+            .binding_count = c->ref_count, .bindings = bindings + c->first_ref,
+            .params = (const uint8_t *)p + c->params, .params_length = c->params_length,
+            .command = i,
+        },
+        .function = c->function, .first_tile = c->first_tile, .tile_count = c->tile_count,
     };
   }
 }
 
-// Opens the first region at or after `index` that has tiles; 0 when there is none.
+// Reads the counts of a region's indirect commands, numbers its tiles anew and returns how many
+// there are. Counts above the recorded ones fail the submission: 0, and nothing of the region runs.
+static uint32_t count_tiles(tw_queue *q, const tw_region *region) {
+  const tw_program *p = q->program;
+  const tw_binding *bindings = bindings_of(p, q->state);
+  uint32_t tiles = 0;
+  for (uint32_t i = region->first_command, n = region->command_count; n; i++, n--) {
+    const tw_command *c = commands_of(p) + i;
+    tw_step *step = steps_of(q->state) + i;
+    if (c->counts_ref) {
+      const uint32_t *counts = bindings[c->counts_ref - 1].data;
+      uint32_t x = counts[0], y = counts[1], z = counts[2];
+      if (x > c->count_x || y > c->count_y || z > c->count_z) {
+        if (swap(&q->current->status, TW_OK, TW_COUNTS_TOO_LARGE)) {
+          q->current->failed_command = i;
+          q->current->failed_x = x;
+          q->current->failed_y = y;
+          q->current->failed_z = z;
+        }
+        return 0;
+      }
+      step->dispatch.count_x = x;
+      step->dispatch.count_y = y;
+      step->dispatch.count_z = z;
+      step->tile_count = x * y * z;  // no more than the recorded product
+    }
+    step->first_tile = tiles;
+    tiles += step->tile_count;
+  }
+  return tiles;
+}
+
+// Opens the first region at or after `index` that has tiles; 0 when there is none, or when the
+// submission has failed.
 static int open_region(tw_queue *q, uint32_t index) {
   const tw_program *p = q->program;
   const tw_region *regions = regions_of(p);
-  while (index < p->region_count && regions[index].tile_count == 0) index++;
-  if (index == p->region_count) return 0;
-  STORE(q->done, 0);
-  STORE(q->claim, (q->first_tag + index) << TW_TILE_BITS);
-  announce(q);
-  return 1;
+  for (; index < p->region_count && LOAD(q->current->status) == TW_OK; index++) {
+    uint32_t tiles = regions[index].tile_count;
+    if (tiles && regions[index].indirect) {
+      // The region before still shows its tag. Who took that for the count below could claim a tile
+      // that it does not have; a closed claim lets no swap succeed.
+      STORE(q->claim, LOAD(q->claim) | TW_CLOSED);
+      tiles = count_tiles(q, &regions[index]);
+      STORE(q->tile_count, tiles);
+    }
+    if (!tiles) continue;
+    STORE(q->done, 0);
+    STORE(q->claim, (q->first_tag + index) << TW_TILE_BITS);
+    announce(q);
+    return 1;
+  }
+  return 0;
 }
 
 // Opens the submission `s`; 0 when it has nothing to run. Its bindings are resolved even then: a
@@ -102,7 +152,7 @@ static int open_submission(tw_queue *q, tw_submission *s) {
   STORE(q->state, s->state);
   STORE(q->generation, p->generation);
   STORE(q->first_tag, tag_of(LOAD(q->claim)) + 1);
-  return LOAD(s->status) == TW_OK && open_region(q, 0);
+  return open_region(q, 0);
 }
 
 // Ends the current submission. Its slot is the host's again as soon as `ended` is written.
@@ -146,13 +196,13 @@ static void record_failure(tw_thread *thread, tw_submission *s, uint32_t status)
   s->failed_worker = thread->worker;
 }
 
-static void run_tile(tw_thread *thread, tw_submission *current, const tw_command *command,
-                     const tw_dispatch *dispatch, uint32_t local) {
-  uint32_t row = local / command->count_x;
+static void run_tile(tw_thread *thread, tw_submission *current, const tw_step *step, uint32_t local) {
+  const tw_dispatch *dispatch = &step->dispatch;
+  uint32_t row = local / dispatch->count_x;
   tw_tile tile = {
-      .x = local - row * command->count_x,
-      .y = row % command->count_y,
-      .z = row / command->count_y,
+      .x = local - row * dispatch->count_x,
+      .y = row % dispatch->count_y,
+      .z = row / dispatch->count_y,
       .worker = thread->worker,
       .scratch = thread->scratch,
       .scratch_length = thread->scratch_length,
@@ -162,7 +212,7 @@ static void run_tile(tw_thread *thread, tw_submission *current, const tw_command
   thread->y = tile.y;
   thread->z = tile.z;
   thread->in_tile = 1;
-  uint32_t status = ((tw_kernel)(uintptr_t)command->function)(dispatch, &tile);
+  uint32_t status = ((tw_kernel)(uintptr_t)step->function)(dispatch, &tile);
   thread->in_tile = 0;
   thread->tiles++;
   if (status != TW_OK) record_failure(thread, current, status);
@@ -174,8 +224,7 @@ static enum drain_result drain(tw_thread *thread, uint32_t target, uint32_t tile
   tw_queue *q = thread->queue;
   uint64_t known = ~0ull;  // the tag that the variables below belong to
   uint32_t index = 0, tile_count = 0;
-  const tw_command *command = 0;
-  const tw_dispatch *dispatch = 0;
+  const tw_step *step = 0;
   tw_submission *current = 0;
   for (;;) {
     uint64_t claim = LOAD(q->claim);
@@ -188,14 +237,14 @@ static enum drain_result drain(tw_thread *thread, uint32_t target, uint32_t tile
       uint32_t generation = RELAXED(q->generation);
       current = RELAXED(q->current);
       index = (uint32_t)(tag - RELAXED(q->first_tag));
+      uint32_t counted = RELAXED(q->tile_count);
       if (LOAD(q->claim) >> TW_TILE_BITS != tag) continue;
       if (reached(LOAD(q->ended), target)) return ENOUGH;
       if (generation > thread->generation) return NOT_LOADED;
       const tw_region region = regions_of(p)[index];
-      tile_count = region.tile_count;
       if (LOAD(q->claim) >> TW_TILE_BITS != tag) continue;
-      command = commands_of(p) + region.first_command;
-      dispatch = dispatches_of(state) + region.first_command;
+      tile_count = region.indirect ? counted : region.tile_count;
+      step = steps_of(state) + region.first_command;
       known = tag;
     }
     if (tile >= tile_count) return EXHAUSTED;
@@ -203,10 +252,9 @@ static enum drain_result drain(tw_thread *thread, uint32_t target, uint32_t tile
                                      __ATOMIC_SEQ_CST))
       continue;
     // Claims within a region only grow, so the cursor only moves forward.
-    while (tile - command->first_tile >= command->tile_count) command++, dispatch++;
+    while (tile - step->first_tile >= step->tile_count) step++;
     // After a failure the remaining tiles are claimed and counted, not run.
-    if (LOAD(current->status) == TW_OK)
-      run_tile(thread, current, command, dispatch, tile - command->first_tile);
+    if (LOAD(current->status) == TW_OK) run_tile(thread, current, step, tile - step->first_tile);
     finish_tile(q, index, tile_count);
     if (--tiles == 0) return ENOUGH;
   }
@@ -319,6 +367,7 @@ EXPORT(tw_trapped) uint32_t tw_trapped(tw_thread *thread) {
   record_failure(thread, q->current, TW_TRAPPED);
   // The tile is unfinished, so its region is still the open one.
   uint32_t index = (uint32_t)(tag_of(LOAD(q->claim)) - q->first_tag);
-  finish_tile(q, index, regions_of(q->program)[index].tile_count);
+  const tw_region *region = &regions_of(q->program)[index];
+  finish_tile(q, index, region->indirect ? q->tile_count : region->tile_count);
   return 1;
 }

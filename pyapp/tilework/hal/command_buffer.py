@@ -11,42 +11,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from tilework.core.errors import InvalidArgument, OutOfRange
-from tilework.hal._abi import (
-    BINDING_SIZE,
-    COMMAND_FORMAT,
-    COMMAND_SIZE,
-    DISPATCH_SIZE,
-    PROGRAM_FORMAT,
-    PROGRAM_SIZE,
-    REF_FORMAT,
-    REF_SIZE,
-    REGION_FORMAT,
-    REGION_SIZE,
-    TW_MAX_TILES,
-    TW_MOVE_TILE,
-    TW_NO_SLOT,
-    TW_PROGRAM_MAGIC,
-)
+from tilework.hal._abi import BINDING_SIZE, TW_MAX_TILES, TW_MOVE_TILE, TW_NO_SLOT
 from tilework.hal.buffer import Buffer, check_pattern, refuse_use
 from tilework.hal.executable import Entry, Executable
 from tilework.hal.kernels.processor import COPY, FILL, FillParams
 from tilework.hal.program import Bindable, CommandInfo, Need, Program, Slot
-from tilework.hal.usage import NEEDED, Usage
+from tilework.hal.program_image import Command, ProgramImage, Ref
+from tilework.hal.usage import NEEDED, Access, Usage
 
 if TYPE_CHECKING:
     from tilework.hal.device import Device
     from tilework.hal.kernel import Kernel
 
-_PARAMS_ALIGNMENT = 16
-
-
-class _Command(NamedTuple):
-    function: int
-    counts: tuple[int, int, int]
-    first_tile: int
-    tiles: int
-    refs: tuple[tuple[int, int, int], ...]
-    params: bytes
+_COUNTS_BYTES: Final = 12  # of three tile counts in a buffer
 
 
 class _Captured(bytes):
@@ -54,7 +31,6 @@ class _Captured(bytes):
 
 
 _Source: TypeAlias = "Buffer | Slot | _Captured | None"
-_Ref: TypeAlias = tuple[int, int, int]  # slot, or address in TW_NO_SLOT; offset; bytes
 _IMPLICIT: Final = -1  # and below: the slot of a transient, counted downwards until finish
 
 
@@ -65,7 +41,7 @@ class CommandBuffer:
         self._retained: dict[int, Buffer | Executable] = {}  # by id (a buffer's root's), held
         self._device = device
         self._label = label
-        self._commands: list[_Command] = []
+        self._commands: list[Command] = []
         self._infos: list[CommandInfo] = []
         self._regions: list[tuple[int, int, int]] = []  # first command, count, tiles
         self._region_start = 0
@@ -85,15 +61,18 @@ class CommandBuffer:
         params: NamedTuple | bytes | None,
         bindings: Sequence[Bindable],
         *,
+        counts_from: Buffer | Slot | None = None,
         scratch: int = 0,
         label: str = "",
     ) -> None:
         """Runs `kernel` on counts[0] × counts[1] × counts[2] tiles.
 
         A Kernel is one of tilework's own, an Entry one of a module that `Device.load` gave.
-        `params` is the kernel's record, or its packed bytes; `bindings` has one entry for each of
-        the kernel's, None for an optional one that is absent; `scratch` is what a tile needs,
-        bytes. InvalidArgument or OutOfRange names the kernel and the binding.
+        `counts_from` holds the counts as three uint32, read when everything before the last barrier
+        is finished; `counts` are then the most that they may be, and larger ones fail the
+        submission. `params` is the kernel's record, or its packed bytes; `bindings` has one entry
+        for each of the kernel's, None for an optional one that is absent; `scratch` is what a tile
+        needs, bytes. InvalidArgument or OutOfRange names the kernel and the binding.
         """
         entry = None
         if isinstance(kernel, Entry):
@@ -104,7 +83,7 @@ class CommandBuffer:
                 f"{kernel.name}: takes {len(kernel.bindings)} bindings "
                 f"({', '.join(b.name for b in kernel.bindings)}), {len(bindings)} were given"
             )
-        self._record(kernel, counts, packed, bindings, scratch, label, entry)
+        self._record(kernel, counts, packed, bindings, scratch, label, entry, counts_from)
 
     def barrier(self) -> None:
         """Everything recorded before is finished before anything recorded after begins."""
@@ -151,59 +130,19 @@ class CommandBuffer:
         self.barrier()
         device, commands = self._device, self._commands
         slots = len(self._needs) + len(self._implicit)
-        first_ref, first_param = 0, 0
-        layout: list[tuple[int, int]] = []  # first ref, params offset within the params part
-        refs: list[tuple[int, int, int]] = []
-        tail = bytearray()
-        for command in commands:
-            layout.append((first_ref, first_param))
-            first_ref += len(command.refs)
-            refs.extend(self._numbered(ref) for ref in command.refs)
-            tail += command.params
-            first_param = _pad(tail)
-        update_offsets = []
-        for number, data in self._updates:
-            update_offsets.append((number, len(tail)))
-            tail += data
-            _pad(tail)
-
-        at_regions = PROGRAM_SIZE
-        at_commands = at_regions + REGION_SIZE * len(self._regions)
-        at_refs = at_commands + COMMAND_SIZE * len(commands)
-        at_params = at_refs + REF_SIZE * len(refs)
-        length = at_params + len(tail)
-        state_length = DISPATCH_SIZE * len(commands) + BINDING_SIZE * len(refs)
+        commands = [command._replace(refs=self._numbered(command.refs)) for command in commands]
+        layout = ProgramImage(commands, self._regions, self._updates)
         made: list[Buffer] = []
         try:
-            made.append(device.allocate(length, f"program {self._label}"))
-            made.append(device.allocate(max(1, state_length), f"state of {self._label}"))
+            made.append(device.allocate(layout.nbytes, f"program {self._label}"))
+            made.append(device.allocate(max(1, layout.state_nbytes), f"state of {self._label}"))
             made.append(device.allocate(max(1, BINDING_SIZE * slots), "slot table"))
         except BaseException:
             for buffer in made:
                 buffer.free()
             raise
         image, state, table = made
-        for number, offset in update_offsets:
-            index = layout[number][0]
-            refs[index] = (TW_NO_SLOT, image.address + at_params + offset, refs[index][2])
-        parts = [
-            PROGRAM_FORMAT.pack(
-                TW_PROGRAM_MAGIC, length, len(self._regions), len(commands), len(refs),
-                slots, at_regions, at_commands, at_refs, at_params,
-                state_length, self._scratch, self._generation,
-            )
-        ]  # fmt: skip
-        parts += [REGION_FORMAT.pack(*region) for region in self._regions]
-        for command, (ref, param) in zip(commands, layout, strict=True):
-            parts.append(
-                COMMAND_FORMAT.pack(
-                    command.function, *command.counts, command.first_tile, command.tiles,
-                    ref, len(command.refs), at_params + param, len(command.params),
-                )
-            )  # fmt: skip
-        parts += [REF_FORMAT.pack(*ref) for ref in refs]
-        parts.append(bytes(tail))
-        image.write(b"".join(parts))
+        image.write(layout.at(image.address, slots, self._scratch, self._generation))
         self._finished = True
         retained, self._retained = self._retained, {}
         return Program(
@@ -220,10 +159,10 @@ class CommandBuffer:
             one_shot=not reusable,
         )
 
-    def _numbered(self, ref: _Ref) -> _Ref:
+    def _numbered(self, refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
         """Implicit slots come after the caller's own, whose number is now known."""
-        slot, offset, nbytes = ref
-        return (len(self._needs) + _IMPLICIT - slot, offset, nbytes) if slot < 0 else ref
+        base = len(self._needs) + _IMPLICIT
+        return tuple([(base - ref[0], *ref[1:]) if ref[0] < 0 else ref for ref in refs])
 
     def __del__(self) -> None:
         for buffer in self._retained.values():
@@ -254,24 +193,27 @@ class CommandBuffer:
             )
         return packed
 
-    def _check(self, kernel: Kernel, index: int, bindable: _Source, usage: Usage) -> None:
-        binding = kernel.bindings[index]
-        if bindable is None:
-            if not binding.optional:
-                raise InvalidArgument(f"{kernel.name}: binding {binding.name} is missing")
-        elif isinstance(bindable, Slot):
+    def _check(self, where: str, bindable: _Source, access: Access, usage: Usage) -> None:
+        if isinstance(bindable, Slot):
             if bindable.index < 0 or bindable.offset < 0 or bindable.nbytes < 0:
-                raise OutOfRange(f"{kernel.name}: {bindable!r} has a negative part")
+                raise OutOfRange(f"{where}: {bindable!r} has a negative part")
         elif isinstance(bindable, Buffer):
             bindable.check_alive()
-            where = f"{kernel.name}: binding {binding.name}"
-            access = NEEDED[binding.access]
             if access & ~bindable.access or usage & ~bindable.usage:
                 refuse_use(where, bindable, access, usage)
             if bindable.device is not self._device:
                 raise InvalidArgument(f"{where}: {bindable!r} is another device's")
 
-    def _ref(self, kernel: Kernel, index: int, bindable: _Source, usage: Usage) -> _Ref:
+    def _check_counts(self, kernel: Kernel, counts_from: Buffer | Slot) -> None:
+        where = f"{kernel.name}: counts_from"
+        self._check(where, counts_from, Access.READ, Usage.COUNTS)
+        if counts_from.nbytes < _COUNTS_BYTES:
+            raise OutOfRange(f"{where}: three uint32 are 12 bytes, {counts_from!r} is shorter")
+        start = counts_from.offset if isinstance(counts_from, Slot) else counts_from.address
+        if start % 4:
+            raise InvalidArgument(f"{where}: {counts_from!r} is not aligned to 4 bytes")
+
+    def _ref(self, bindable: _Source, access: Access, usage: Usage) -> Ref:
         """What the program says of a binding that was checked; notes what it needs and keeps."""
         if bindable is None:
             return TW_NO_SLOT, 0, 0
@@ -283,7 +225,7 @@ class CommandBuffer:
             needs.extend(Need() for _ in range(bindable.index + 1 - len(needs)))
             need = needs[bindable.index]
             need.nbytes = max(need.nbytes, bindable.offset + bindable.nbytes)
-            need.access |= NEEDED[kernel.bindings[index].access]
+            need.access |= access
             need.usage |= usage
             return bindable.index, bindable.offset, bindable.nbytes
         root = bindable.root
@@ -307,6 +249,7 @@ class CommandBuffer:
         scratch: int,
         label: str,
         entry: Entry | None = None,
+        counts_from: Buffer | Slot | None = None,
     ) -> None:
         self._check_open()
         tiles = counts[0] * counts[1] * counts[2]
@@ -321,13 +264,21 @@ class CommandBuffer:
                 f"{self._device.scratch:,}"
             )
         usage = Usage.TRANSFER if kernel is COPY or kernel is FILL else Usage.DISPATCH
-        for index, bindable in enumerate(bindings):
-            self._check(kernel, index, bindable, usage)
+        for binding, bindable in zip(kernel.bindings, bindings, strict=True):
+            where = f"{kernel.name}: binding {binding.name}"
+            if bindable is None and not binding.optional:
+                raise InvalidArgument(f"{where} is missing")
+            self._check(where, bindable, NEEDED[binding.access], usage)
+        if counts_from is not None:
+            self._check_counts(kernel, counts_from)
         entry = self._device.kernel(entry or kernel)
         # Nothing below is refused, so that a command is recorded whole or not at all.
-        refs = tuple(
-            [self._ref(kernel, index, bindable, usage) for index, bindable in enumerate(bindings)]
-        )
+        refs = [
+            self._ref(bindable, NEEDED[binding.access], usage)
+            for binding, bindable in zip(kernel.bindings, bindings, strict=True)
+        ]
+        if counts_from is not None:
+            refs.append(self._ref(counts_from, Access.READ, Usage.COUNTS))
         executable = entry.executable
         if id(executable) not in self._retained:
             executable.hold()
@@ -335,7 +286,15 @@ class CommandBuffer:
         self._generation = max(self._generation, executable.generation)
         self._scratch = max(self._scratch, scratch)
         self._commands.append(
-            _Command(entry.index, counts, self._region_tiles, tiles, refs, params)
+            Command(
+                entry.index,
+                counts,
+                self._region_tiles,
+                tiles,
+                tuple(refs),
+                params,
+                indirect=counts_from is not None,
+            )
         )
         self._infos.append(CommandInfo(kernel.name, label, counts))
         self._region_tiles += tiles
@@ -343,11 +302,6 @@ class CommandBuffer:
 
 def _pieces(nbytes: int) -> tuple[int, int, int]:
     return -(-nbytes // TW_MOVE_TILE), 1, 1
-
-
-def _pad(tail: bytearray) -> int:
-    tail += bytes(-len(tail) % _PARAMS_ALIGNMENT)
-    return len(tail)
 
 
 def _overlap(a: Buffer | Slot, b: Buffer | Slot) -> bool:

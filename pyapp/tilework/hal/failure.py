@@ -8,7 +8,7 @@ from tilework.core.errors import KernelFailure
 from tilework.hal._abi import Status
 
 if TYPE_CHECKING:
-    from tilework.hal.program import Program
+    from tilework.hal.program import CommandInfo, Program
     from tilework.hal.ring import Outcome
 
 _WORDS: dict[int, str] = {
@@ -23,6 +23,8 @@ _WORDS: dict[int, str] = {
 def failure(program: Program, outcome: Outcome) -> KernelFailure:
     """The error for a submission of `program` that a kernel has ended."""
     info = program.commands[outcome.command]
+    if outcome.status == Status.COUNTS_TOO_LARGE:
+        return _counts_too_large(program, outcome, info)
     words = _WORDS.get(outcome.status, f"it returned {outcome.status}")
     label = f" ({info.label})" if info.label else ""
     return KernelFailure(
@@ -30,6 +32,19 @@ def failure(program: Program, outcome: Outcome) -> KernelFailure:
         f"command {outcome.command} of {program.label or 'a program'}, thread {outcome.worker}",
         kernel=info.kernel,
         tile=outcome.tile,
+        status=outcome.status,
+        command=outcome.command,
+    )
+
+
+def _counts_too_large(program: Program, outcome: Outcome, info: CommandInfo) -> KernelFailure:
+    label = f" ({info.label})" if info.label else ""
+    return KernelFailure(
+        f"kernel {info.kernel}{label} was to run {outcome.tile} tiles, as a buffer said, but was "
+        f"recorded with at most {info.counts}; command {outcome.command} of "
+        f"{program.label or 'a program'}; none of them ran",
+        kernel=info.kernel,
+        tile=(0, 0, 0),
         status=outcome.status,
         command=outcome.command,
     )
