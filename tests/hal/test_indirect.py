@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -24,6 +25,10 @@ def counts_of(x: int, y: int = 1, z: int = 1) -> bytes:
 
 def numbers(buffer: Buffer) -> list[int]:
     return list(struct.unpack(f"<{buffer.nbytes // 4}I", buffer.read()))
+
+
+def refused(words: str) -> AbstractContextManager[object]:
+    return pytest.raises(InvalidArgument, match=words)
 
 
 def by_host(commands: CommandBuffer, counts: Buffer) -> int:
@@ -174,9 +179,9 @@ def test_what_cannot_hold_counts_is_refused(device: Device) -> None:
         ):
             with pytest.raises(error, match=words):
                 commands.dispatch(NOP, (1, 1, 1), None, [], counts_from=source)
-    with device.allocate(12, usage=Usage.DISPATCH) as buffer, pytest.raises(InvalidArgument, match="COUNTS"):
+    with device.allocate(12, usage=Usage.DISPATCH) as buffer, refused("COUNTS"):
         commands.dispatch(NOP, (1, 1, 1), None, [], counts_from=buffer)
-    with device.allocate(12, access=Access.WRITE) as buffer, pytest.raises(InvalidArgument, match="READ"):
+    with device.allocate(12, access=Access.WRITE) as buffer, refused("READ"):
         commands.dispatch(NOP, (1, 1, 1), None, [], counts_from=buffer)
     program = commands.finish()
     assert program.commands == ()
@@ -188,6 +193,6 @@ def test_counts_that_are_bound_need_their_usage(device: Device) -> None:
     commands.dispatch(NOP, (4, 1, 1), None, [], counts_from=Slot(0, 0, 12))
     program = commands.finish()
     assert program.slot_extents == (12,)
-    with device.allocate(12, usage=Usage.DISPATCH) as buffer, pytest.raises(InvalidArgument, match="COUNTS"):
+    with device.allocate(12, usage=Usage.DISPATCH) as buffer, refused("COUNTS"):
         device.submit(program, [buffer])
     program.free()
