@@ -7,6 +7,7 @@
                                           the HAL's and the kernels' suites in every engine and mode
     python3 build.py bench [--json FILE]  tilework beside onnxruntime-web in one page
     python3 build.py build                the wheel and the static site in dist/
+    python3 build.py kernel FOLDER        a kernel of your own, C or Zig, as FOLDER.wasm
     python3 build.py serve [--port N]     dist/ on loopback, with the isolation headers
     python3 build.py check                ruff, mypy, tsc, import table
     python3 build.py clean [--all]        remove build/ and dist/; --all: .venv and .cache too
@@ -37,7 +38,8 @@ def main(arguments: list[str]) -> int:
         return _clean(options.all)
     if Path(sys.prefix).resolve() != VENV.resolve():
         _make_environment()
-        os.chdir(ROOT)
+        if options.command != "kernel":  # whose paths are the caller's
+            os.chdir(ROOT)
         command = [str(VENV_PYTHON), str(ROOT / "build.py"), *arguments]
         if os.name == "nt":
             return subprocess.call(command)
@@ -55,6 +57,8 @@ def main(arguments: list[str]) -> int:
         return pipeline.bench(rest)
     if options.command == "serve":
         return pipeline.serve(options.port)
+    if options.command == "kernel":
+        return pipeline.kernel(options.folder, options.out, options.build)
     if options.command == "check":
         return pipeline.check()
     pipeline.build(options.only)
@@ -77,6 +81,10 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     build = commands.add_parser("build")
     build.add_argument("--only", choices=["kernels", "wheel", "site"], default="site")
     commands.add_parser("serve").add_argument("--port", type=int, default=8000)
+    kernel = commands.add_parser("kernel")
+    kernel.add_argument("folder", type=Path)
+    kernel.add_argument("-o", "--out", type=Path)
+    kernel.add_argument("--build", choices=["simd", "relaxed"], default="simd")
     commands.add_parser("check")
     commands.add_parser("clean").add_argument("--all", action="store_true")
     options, rest = parser.parse_known_args(arguments)

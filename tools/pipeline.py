@@ -145,6 +145,18 @@ def _serve(port: int, page: str) -> int:
     return serve_site(DIST, port, page)
 
 
+def kernel(folder: Path, out: Path | None, build: str) -> int:
+    """A kernel module of the caller's own."""
+    with building():
+        install("compile")
+        kernels.generate()
+        from tools.own_kernel import build_kernel
+
+        made = build_kernel(folder, out, build)
+    print(f"  {made}, {made.stat().st_size:,} bytes")
+    return 0
+
+
 def check() -> int:
     """The static checks, all of them even when one fails."""
     with building():

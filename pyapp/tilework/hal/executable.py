@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from tilework.core.errors import DeviceLost, InvalidArgument, InvalidExecutable
 from tilework.hal._abi import TW_ALIGNMENT
@@ -42,6 +42,17 @@ class Entry:
     def with_kernel(self, kernel: Kernel) -> Entry:
         """The same function, described by `kernel`: for modules that do not describe themselves."""
         return replace(self, kernel=kernel)
+
+    def params(self, *values: object, **named: object) -> NamedTuple:
+        """The kernel's record of parameters, by field; InvalidArgument names wrong fields."""
+        made = self.described.params
+        if made is None:
+            raise InvalidArgument(f"{self.name} takes no parameters; give None")
+        try:
+            return cast("NamedTuple", made(*values, **named))
+        except TypeError:
+            fields = ", ".join(getattr(made, "FIELDS", made.__annotations__))
+            raise InvalidArgument(f"{self.name} takes the parameters {fields}") from None
 
     @property
     def described(self) -> Kernel:

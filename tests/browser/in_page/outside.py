@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from tests.hal import own
 from tools.engines import EngineError, EnginePage
 from tools.fetch import TEST_WHEELS
 from tools.project import KERNELS, ROOT
@@ -173,7 +174,8 @@ def project() -> bytes:
     """The test files as they are, and what they read; the bare host is the page's own."""
     files = [ROOT / "pyproject.toml", *KERNELS.glob("*/*.wit"), *KERNELS.glob("*/cases.py")]
     files += [p for folder in ("hal", "kernels") for p in (ROOT / "tests" / folder).glob("*.py")]
-    files += HERE.glob("*.py")
+    files += [*HERE.glob("*.py"), own.README, *(ROOT / "tests" / "hal" / "own").glob("*.py")]
+    files += [own.build(name) for name in own.OWN]
     content = {path.relative_to(ROOT).as_posix(): path for path in files}
     del content[_BARE_HOST]
     packed = BytesIO()
