@@ -190,6 +190,12 @@ class Executables:
     def __len__(self) -> int:
         return len(self._loaded)
 
+    @property
+    def leaving(self) -> int:
+        """Executables that were freed and whose memory and slots wait for a worker."""
+        self.settle()
+        return len(self._leaving)
+
     def load(self, name: str, binary: bytes, *, processor: bool = False) -> Executable:
         """`binary` on every thread; the same bytes are the same executable, counted.
 
