@@ -6,12 +6,17 @@ each memory mode. Nothing here imports NumPy.
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import inspect
+import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from tests.hal.opened import OPENED
+from tests.hal.opened import OPENED, PUT_OFF
 from tilework.hal import Device, open_device
 
 THREADS = (1, 2, 4)
@@ -22,6 +27,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "hal" in item.path.parts:
             item.add_marker("hal")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs an `async def` test: here in an event loop of its own; in the page see opened.py."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = [n for n in inspect.signature(pyfuncitem.obj).parameters if n in pyfuncitem.funcargs]
+    test = partial(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in names})
+    if sys.platform == "emscripten":
+        PUT_OFF[pyfuncitem.nodeid] = test
+    else:
+        asyncio.run(asyncio.wait_for(test(), ASYNC_PATIENCE))
+    return True
+
+
+ASYNC_PATIENCE = 120.0  # seconds; what hangs should fail
 
 
 @pytest.fixture(scope="session", params=tuple(OPENED) or THREADS, ids=lambda n: f"{n}-threads")
@@ -52,8 +74,6 @@ def memory_is_given_back(request: pytest.FixtureRequest) -> Iterator[None]:
     device: Device = request.getfixturevalue("device")
     before = spans(device)
     yield
-    import gc
-
     gc.collect()
     assert spans(device) <= before + len(FAMILIES), "a test kept device memory"
 

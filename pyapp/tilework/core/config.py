@@ -55,3 +55,9 @@ SLICE_TILES: Final = 64
 
 # Seconds that an event loop's wait takes at most before it looks whether anything has happened.
 SLICE: Final = 0.05
+
+# Seconds that a thread drives the queue before it lets another Python thread have a turn.
+SHARED_SLICE: Final = 0.001
+
+# Seconds that a wait with a time-out computes at least.
+LEAST_SLICE: Final = 0.0001

@@ -79,5 +79,19 @@ class NotReady(TileworkError, RuntimeError):
     """A transient is used by the host before it has memory."""
 
 
+class Cancelled(TileworkError, RuntimeError):
+    """An operation was cancelled, or it needed one that was."""
+
+
+class TimedOut(TileworkError, TimeoutError):
+    """A wait's time has passed; what it waited for may still happen."""
+
+
+class Deadlock(RuntimeException):
+    """A wait can never end: nothing is left that could signal what it waits for."""
+
+
+
+
 class Unsupported(TileworkError, RuntimeError):
     """This browser or page lacks what the operation needs."""

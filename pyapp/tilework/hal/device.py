@@ -20,7 +20,10 @@ from tilework.hal.drivers import open_driver
 from tilework.hal.executable import Entry, Executable, Executables
 from tilework.hal.failure import failure
 from tilework.hal.library import kernel_module
+from tilework.hal.queue import Queue
 from tilework.hal.ring import RING_BYTES, Ring
+from tilework.hal.scheduler import Scheduler
+from tilework.hal.semaphore import Semaphore
 from tilework.hal.usage import Access, MemoryType, Usage, names
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ class Device:
         self._queue = self._cleared(RING_BYTES, "queue")
         self._threads = [self._make_thread(worker) for worker in range(driver.threads)]
         self.ring = Ring(driver, self._queue, [thread.address for thread in self._threads])
+        self._scheduler = Scheduler(driver, self.ring)
+        self.queue = Queue(self, self._scheduler)
         driver.start(self._stack_top(0))
         binary = kernel_module("processor", "simd")
         self._families["processor"] = self.executables.load("processor", binary, processor=True)
@@ -245,6 +250,10 @@ class Device:
 
     # -- work ----------------------------------------------------------------------------------
 
+    def semaphore(self, initial: int = 0, label: str = "") -> Semaphore:
+        """A timeline semaphore at `initial`; `label` is its name in errors."""
+        return Semaphore(self._scheduler, initial, label)
+
     def command_buffer(self, label: str = "") -> CommandBuffer:
         """A new command buffer to record into."""
         self._check_open()
@@ -254,9 +263,12 @@ class Device:
         """Runs `program` to its end on all ready threads, the calling one too.
 
         `slots` are the buffers behind its Slots. KernelFailure names kernel, label and tile; the
-        device works on after it.
+        device works on after it. What is in flight on the queue runs before.
         """
         self._check_open()
+        if self._scheduler.busy:
+            self.queue.execute(program, slots).wait()
+            return
         program.begin(slots)
         table = 0
         try:
@@ -274,6 +286,7 @@ class Device:
         """Ends the threads; buffers and programs of this device can no longer be used."""
         if not self._closed:
             self._closed = True
+            self._scheduler.close()
             self.executables.close()
             self.driver.close()
 

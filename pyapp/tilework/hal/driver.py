@@ -25,6 +25,10 @@ class Driver(Protocol):
     imports: bool  # whether host memory is device memory, so that address_of works
     shared: bool  # whether the memory is a shared one, so that modules keep their shared bit
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other thread runs Python: then nobody else can signal while this one waits."""
+
     def reserve(self, nbytes: int) -> tuple[int, int]:
         """A new zero-filled slab of at least `nbytes`: (address, bytes). OutOfMemory if refused."""
 

@@ -6,16 +6,19 @@ starts while Python is in its event loop.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from tests.hal.opened import OPENED
+from tests.hal.opened import OPENED, PUT_OFF
 from tilework.hal import open_device
 
+_PATIENCE = 120.0  # seconds for a test that is awaited
 _OPTIONS = ("-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=sys", "-q", "-rN")
 
 
@@ -50,8 +53,27 @@ class Reporter:
             words = report.longrepr[2]
         else:
             words = report.longreprtext
+        if nodeid in PUT_OFF and report.passed:
+            return  # its end comes from `put_off`
         seconds = time.perf_counter() - self._began
         self._say(kind="test", id=nodeid, outcome=report.outcome, words=words, seconds=seconds)
+
+    async def put_off(self) -> bool:
+        """Awaits the tests that pytest could not, and says how each ended; whether all did well."""
+        failures = 0
+        for nodeid, test in PUT_OFF.items():
+            self.pytest_runtest_logstart(nodeid)
+            outcome, words = "passed", ""
+            try:
+                await asyncio.wait_for(test(), _PATIENCE)
+            except pytest.skip.Exception as skipped:
+                outcome, words = "skipped", str(skipped)
+            except (Exception, pytest.fail.Exception):  # noqa: BLE001 - posted
+                outcome, words = "failed", traceback.format_exc()
+                failures += 1
+            seconds = time.perf_counter() - self._began
+            self._say(kind="test", id=nodeid, outcome=outcome, words=words, seconds=seconds)
+        return not failures
 
 
 async def run(arguments: Sequence[str], threads: Sequence[int], post: Callable[[str], None]) -> int:
@@ -65,7 +87,10 @@ async def run(arguments: Sequence[str], threads: Sequence[int], post: Callable[[
         from tests.browser.in_page.bare_host import open_hosts  # needs NumPy
 
         await open_hosts(threads)
-    status = pytest.main([*_OPTIONS, *arguments], plugins=[Reporter(post)])
+    reporter = Reporter(post)
+    status = int(pytest.main([*_OPTIONS, *arguments], plugins=[reporter]))
+    if not await reporter.put_off():
+        status = status or 1
     for device in OPENED.values():
         device.close()
-    return int(status)
+    return status

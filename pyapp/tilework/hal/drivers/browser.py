@@ -113,6 +113,7 @@ class BrowserDriver:
     shared = False
     imports = False
     may_block = False
+    alone = True  # Pyodide has no threads
 
     def __init__(self, exports: Any, bridge: Any, reason: str) -> None:
         self.reason = reason

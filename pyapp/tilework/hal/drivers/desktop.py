@@ -222,6 +222,10 @@ class _Machine:
         self.stopped = True
 
 
+class _Worker(threading.Thread):
+    """A thread that runs kernels and no Python of anybody else's."""
+
+
 class DesktopDriver(VisibleMemory):
     """`arena` on wasmtime. See `tilework.hal.driver.Driver`."""
 
@@ -244,6 +248,11 @@ class DesktopDriver(VisibleMemory):
         self._workers: list[threading.Thread] = []
         self._queue = 0
         weakref.finalize(self, self._machine.stop)
+
+    @property
+    def alone(self) -> bool:
+        me = threading.current_thread()
+        return all(thread is me or isinstance(thread, _Worker) for thread in threading.enumerate())
 
     # -- memory --------------------------------------------------------------------------------
 
@@ -329,7 +338,7 @@ class DesktopDriver(VisibleMemory):
         latest = _UpToDate(machine.posted)
         machine.inboxes[thread] = deque([*machine.loaded.values(), latest])
         name = f"tilework {len(self._workers) + 1}"
-        worker = threading.Thread(
+        worker = _Worker(
             target=machine.work, args=(thread, stack_top), name=name, daemon=True
         )
         self._announce(QUEUE_POSTED, machine.posted)
