@@ -35,7 +35,9 @@ def test_every_case_of_the_issue_is_there() -> None:
     names = [case["name"] for case in bench.cases(1)]
     assert len(names) == len(set(names)) == 11
     assert {case for case, _ in bench.RATIOS} <= set(names)
-    figures = "dispatch submit_from_python numpy_matmul_512 wheel_gz_bytes load_ms plan_ms"
+    figures = (
+        "dispatch submit_from_python numpy_matmul_512 heap_muladd_4m wheel_gz_bytes load_ms plan_ms"
+    )
     assert list(bench.FIGURES) == figures.split()
 
 

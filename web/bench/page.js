@@ -120,10 +120,10 @@ function blockOf({ ms }) {
 export const bench = {
   /**
    * Starts both sides' workers with `threads` threads each; `sides` may leave one out. `device`
-   * false leaves tilework installed and not yet imported.
-   * @param {{ threads: number, sides: string[], device: boolean }} options
+   * false leaves tilework installed and not yet imported; `memory` is python.js's.
+   * @param {{ threads: number, sides: string[], device: boolean, memory?: string }} options
    */
-  async open({ threads, sides, device }) {
+  async open({ threads, sides, device, memory }) {
     const told = { tilework: "", peer: "" };
     if (sides.includes("peer")) {
       peer = new Remote(new URL("./peer-worker.js", import.meta.url), "onnxruntime-web");
@@ -131,7 +131,7 @@ export const bench = {
     }
     if (sides.includes("tilework")) {
       tilework = new Remote(new URL("./tilework-worker.js", import.meta.url), "tilework");
-      told.tilework = await tilework.ask("start", { threads, device });
+      told.tilework = await tilework.ask("start", { threads, device, memory });
     }
     return told;
   },

@@ -3,6 +3,7 @@
  * holds the session and takes the times in Python, where a person would.
  */
 import * as bridge from "../bridge.js";
+import { loadPython } from "../python.js";
 import { serve } from "./messages.js";
 
 /** @typedef {import("./messages.js").Case} Case */
@@ -27,10 +28,12 @@ function plain(value) {
   return result;
 }
 
-/** Pyodide with NumPy and tilework's wheel; nothing of tilework is imported. */
-async function boot() {
-  const { loadPyodide } = await import(new URL("pyodide/pyodide.mjs", SITE).href);
-  const pyodide = await loadPyodide({ indexURL: new URL("pyodide/", SITE).href });
+/**
+ * Pyodide with NumPy and tilework's wheel; nothing of tilework is imported.
+ * @param {import("../python.js").PythonMemory} [memory]
+ */
+async function boot(memory) {
+  const pyodide = await loadPython({ indexURL: new URL("pyodide/", SITE).href, memory });
   await pyodide.loadPackage(["numpy", "micropip"], { messageCallback: () => undefined });
   const { wheel } = await (await get("site.json")).json();
   const micropip = pyodide.pyimport("micropip");
@@ -43,9 +46,11 @@ async function boot() {
 }
 
 serve({
-  /** @param {{ threads: number, device: boolean }} options */
-  async start({ threads, device }) {
-    const pyodide = await boot();
+  /**
+   * @param {{ threads: number, device: boolean, memory?: import("../python.js").PythonMemory }} options
+   */
+  async start({ threads, device, memory }) {
+    const pyodide = await boot(memory);
     side = pyodide.pyimport("bench_side").Side(threads);
     return device ? side.open() : "";
   },

@@ -16,6 +16,8 @@ from pyodide.ffi import to_js
 from tests.hal.opened import OPENED
 from tilework.core.errors import InvalidArgument, NoSuchFile, OutOfMemory, OutOfRange, Unsupported
 from tilework.hal import Device, open_device
+from tilework.hal._abi import BINDING_FORMAT
+from tilework.hal.kernels.elementwise import F32_UNARY, Unary, UnaryParams
 from tilework.hal.kernels.probe import TRACE, TraceParams
 
 ISOLATED = bool(js.crossOriginIsolated)
@@ -95,6 +97,59 @@ def test_the_driver_tells_where_bytes_lie(device: Device) -> None:
     for unfit in (whole[::2], whole.reshape(64, 64).T, 7):
         with pytest.raises(InvalidArgument, match="no C-contiguous buffer"):
             device.driver.address_of(unfit)
+
+
+def test_numpy_arrays_are_computed_in_place(device: Device) -> None:
+    """What the kernel is given is the array's own address, and no byte is copied."""
+    import numpy as np
+
+    if not device.imports:
+        assert device.mode == "arena"
+        return
+    x = np.arange(1 << 20, dtype=np.float32)
+    y = np.zeros_like(x)
+    tile = 32768
+    with device.import_memory(x, "x") as source, device.import_memory(y, "y") as target:
+        commands = device.command_buffer("multiply-add")
+        params = UnaryParams(x.size, tile, Unary.AFFINE, 2.0, 1.0)
+        commands.dispatch(F32_UNARY, (x.size // tile, 1, 1), params, [source, target])
+        program = commands.finish()
+        before = device.statistics
+        for start in (0, 7):
+            x += start
+            device.submit(program)
+            assert (y == x * 2 + 1).all()
+        after = device.statistics
+        assert (after.copied_in, after.copied_out) == (before.copied_in, before.copied_out)
+        seen = program.state.read()
+        for array in (x, y):
+            assert BINDING_FORMAT.pack(array.ctypes.data, array.nbytes) in seen
+        program.free()
+
+
+def test_the_heap_grows_while_threads_work_on_it(device: Device) -> None:
+    """Python's own growth, between submissions: every thread sees the old bytes and the new."""
+    import numpy as np
+
+    if not device.imports:
+        return
+    x = np.ones(1 << 20, np.float32)
+    kept = []
+    with device.import_memory(x, "x") as whole:
+        heap = len(pyodide_js._module.HEAPU8)
+        while len(pyodide_js._module.HEAPU8) == heap:
+            kept.append(np.full(4 << 20, len(kept), np.float32))
+            with device.import_memory(kept[-1], "new") as target:
+                commands = device.command_buffer("across growth")
+                params = UnaryParams(x.size, 4096, Unary.AFFINE, 3.0, 1.0)
+                part = target.subspan(target.nbytes - x.nbytes)
+                commands.dispatch(F32_UNARY, (x.size // 4096, 1, 1), params, [whole, part])
+                program = commands.finish()
+                device.submit(program)
+                program.free()
+        for number, array in enumerate(kept):
+            assert (array[-x.size :] == 4).all()
+            assert (array[: -x.size] == number).all()
 
 
 def test_a_typed_array_is_data(device: Device) -> None:
