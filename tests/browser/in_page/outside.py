@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.hal import own
 from tools.engines import EngineError, EnginePage
-from tools.fetch import TEST_WHEELS
+from tools import fetch
 from tools.project import KERNELS, ROOT
 from tools.web_host import ISOLATION, Host
 
@@ -85,10 +85,14 @@ class Outcome:
         return f"{counts} in {seconds:.0f} s, threads {threads}{fault}"
 
 
+PYODIDE = "/pyodide/"  # the site's own
+NEXT_PYODIDE = "/next-pyodide/"
+
+
 def host(site: Path, isolated: bool) -> Host:
-    """The built site, with what the worker needs besides at /in-page/."""
+    """The built site, with what the worker needs besides at /in-page/, and the next Pyodide."""
     files = {"/in-page/packages.zip": packages(), "/in-page/project.zip": project()}
-    folders = {"/": site, "/in-page/": HERE}
+    folders = {"/": site, "/in-page/": HERE, NEXT_PYODIDE: fetch.NEXT_PYODIDE.folder}
     return Host(folders, ISOLATION if isolated else {}, files)
 
 
@@ -100,10 +104,19 @@ def run_tests(
     registered: bool,
     seconds: float,
     memory: str = "own",
+    pyodide: str = PYODIDE,
 ) -> Outcome:
     """Runs test files in a worker of `page`; the files' paths are as in the repository."""
     task = {"arguments": list(arguments), "threads": list(threads)}
-    return run(page, _RUN_TESTS, task, registered=registered, seconds=seconds, memory=memory)
+    return run(
+        page,
+        _RUN_TESTS,
+        task,
+        registered=registered,
+        seconds=seconds,
+        memory=memory,
+        pyodide=pyodide,
+    )
 
 
 def run(
@@ -114,12 +127,21 @@ def run(
     registered: bool,
     seconds: float,
     memory: str = "own",
+    pyodide: str = PYODIDE,
 ) -> Outcome:
     """Awaits the Python `entry` in a fresh Pyodide in a worker of `page`, which shows `host`.
 
-    `memory` is web/python.js's: "own", or "heap" for Pyodide on a shared one.
+    `memory` is web/python.js's: "own", or "heap" for Pyodide on a shared one. `pyodide` is the
+    folder that it comes from; NEXT_PYODIDE has no NumPy.
     """
-    start = {"registered": registered, "entry": entry, "task": task, "memory": memory}
+    start = {
+        "registered": registered,
+        "entry": entry,
+        "task": task,
+        "memory": memory,
+        "pyodide": pyodide,
+        "numpy": pyodide == PYODIDE,
+    }
     outcome = Outcome()
     try:
         page.goto("/site.json")
@@ -162,7 +184,7 @@ def packages() -> bytes:
             for file in distribution(name).files or ():
                 if file.suffix != ".pyc" and ".." not in file.parts:
                     archive.write(Path(str(file.locate())), str(file))
-        for wheel in TEST_WHEELS:
+        for wheel in fetch.TEST_WHEELS:
             with zipfile.ZipFile(wheel.path) as source:
                 for entry in source.namelist():
                     archive.writestr(entry, source.read(entry))

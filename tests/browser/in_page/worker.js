@@ -11,6 +11,8 @@ import { loadPython } from "/web/python.js";
  * @property {string} entry  Python that is awaited; `task` and `post` are its globals
  * @property {unknown} task
  * @property {import("../../../web/python.js").PythonMemory} memory
+ * @property {string} pyodide  the folder that Pyodide comes from
+ * @property {boolean} numpy  whether NumPy and micropip are there too
  */
 
 const PROJECT = "/project";
@@ -26,15 +28,20 @@ async function get(url) {
 const say = (message) => self.postMessage(JSON.stringify(message));
 
 /** @param {Start} start */
-async function run({ registered, entry, task, memory }) {
-  const options = { indexURL: new URL("/pyodide/", location.href).href, memory };
+async function run({ registered, entry, task, memory, pyodide: folder, numpy }) {
+  const options = { indexURL: new URL(folder, location.href).href, memory };
   const print = (/** @type {string} */ text) => say({ kind: "print", text });
   const pyodide = await loadPython({ ...options, stdout: print, stderr: print });
-  await pyodide.loadPackage(["numpy", "micropip"], { messageCallback: () => undefined });
-  const { wheel } = await (await get("/site.json")).json();
-  await pyodide.pyimport("micropip").install(new URL(`/${wheel}`, location.href).href);
-  if (registered) pyodide.registerJsModule("tilework_bridge", { ...bridge });
   const place = pyodide.pyimport("site").getsitepackages().toJs()[0];
+  const { wheel } = await (await get("/site.json")).json();
+  if (numpy) {
+    await pyodide.loadPackage(["numpy", "micropip"], { messageCallback: () => undefined });
+    await pyodide.pyimport("micropip").install(new URL(`/${wheel}`, location.href).href);
+  } else {
+    const bytes = await (await get(`/${wheel}`)).arrayBuffer();
+    pyodide.unpackArchive(bytes, "zip", { extractDir: place });
+  }
+  if (registered) pyodide.registerJsModule("tilework_bridge", { ...bridge });
   const packages = await (await get("/in-page/packages.zip")).arrayBuffer();
   pyodide.unpackArchive(packages, "zip", { extractDir: place });
   const project = await (await get("/in-page/project.zip")).arrayBuffer();
