@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import struct
+from typing import Any
 
 import js
 import pyodide_js
@@ -134,7 +135,7 @@ def test_the_heap_grows_while_threads_work_on_it(device: Device) -> None:
     if not device.imports:
         return
     x = np.ones(1 << 20, np.float32)
-    kept = []
+    kept: list[np.ndarray[Any, Any]] = []
     with device.import_memory(x, "x") as whole:
         heap = len(pyodide_js._module.HEAPU8)
         while len(pyodide_js._module.HEAPU8) == heap:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.hal import own
-from tools.engines import EngineError, EnginePage
 from tools import fetch
+from tools.engines import EngineError, EnginePage
 from tools.project import KERNELS, ROOT
 from tools.web_host import ISOLATION, Host
 
