@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from tilework.core.errors import KernelFailure
@@ -20,7 +21,7 @@ from tilework.hal import Device, open_device
 from tilework.hal._abi import THREAD_SCRATCH_LENGTH
 
 Array = NDArray[Any]
-BUILDS = ("simd", "relaxed")
+BUILDS = ("simd", "relaxed")  # what an engine takes is a beginning of this
 _GUARD = 256
 _ALIGNMENT = 64
 _NAN = 0x7FC0_1234
@@ -120,13 +121,17 @@ def _run(
 
 async def open_hosts(threads: Sequence[int]) -> None:
     """For the runner, before the tests: a device of each build and number of threads."""
-    for build in BUILDS:
+    best = open_device(1)
+    for build in BUILDS[: BUILDS.index(best.build) + 1]:
         devices = [open_device(n, build=build) for n in threads]
         for device in devices:
             assert await device.ready(), f"{device.ready_threads} of {device.threads} threads"
         _hosts[build] = Host(devices)
+    best.close()
 
 
 def host(build: str) -> Host:
-    """The one host of a build."""
+    """The one host of a build; skips the test where the engine does not take such modules."""
+    if build not in _hosts:
+        pytest.skip("this engine has no relaxed SIMD, so tilework chooses the simd build in it")
     return _hosts[build]
