@@ -6,6 +6,8 @@
     python3 build.py conformance [--suite hal|kernels] [--json FILE]
                                           the HAL's and the kernels' suites in every engine and mode
     python3 build.py bench [--json FILE]  tilework beside onnxruntime-web in one page
+    python3 build.py soak --loads 1000 [--page]
+                                          modules that come and go under load, for long
     python3 build.py build                the wheel and the static site in dist/
     python3 build.py kernel FOLDER        a kernel of your own, C or Zig, as FOLDER.wasm
     python3 build.py serve [--port N]     dist/ on loopback, with the isolation headers
@@ -55,6 +57,8 @@ def main(arguments: list[str]) -> int:
         return pipeline.conformance(options.suite, options.json)
     if options.command == "bench":
         return pipeline.bench(rest)
+    if options.command == "soak":
+        return pipeline.soak(rest)
     if options.command == "serve":
         return pipeline.serve(options.port)
     if options.command == "kernel":
@@ -78,6 +82,7 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     conformance.add_argument("--suite", action="append", choices=["hal", "kernels"], default=[])
     conformance.add_argument("--json", type=Path, help="where the counts go")
     commands.add_parser("bench", add_help=False)
+    commands.add_parser("soak", add_help=False)
     build = commands.add_parser("build")
     build.add_argument("--only", choices=["kernels", "wheel", "site"], default="site")
     commands.add_parser("serve").add_argument("--port", type=int, default=8000)
@@ -88,7 +93,7 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     commands.add_parser("check")
     commands.add_parser("clean").add_argument("--all", action="store_true")
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in ("test", "bench"):
+    if rest and options.command not in ("test", "bench", "soak"):
         parser.error(f"{options.command} does not know {' '.join(rest)}")
     return options, rest
 

@@ -132,6 +132,13 @@ def bench(arguments: list[str]) -> int:
     return subprocess.call([sys.executable, "-m", "tools.bench", *arguments], cwd=ROOT)
 
 
+def soak(arguments: list[str]) -> int:
+    """Long runs on the desktop, with --page in a page; tools/soak.py takes the arguments."""
+    _ready_for_browser()
+    _ready_for_tests(pages=False)
+    return subprocess.call([sys.executable, "-m", "tools.soak", *arguments], cwd=ROOT)
+
+
 def serve(port: int) -> int:
     """dist/ on loopback, as it was last built."""
     if not (DIST / "site.json").is_file():

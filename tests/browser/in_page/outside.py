@@ -8,8 +8,9 @@ last pure wheel instead.
 from __future__ import annotations
 
 import json
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import distribution
@@ -41,6 +42,7 @@ _START = """(start) => {
   }));
   worker.postMessage(start);
 }"""
+_FINISHED = "() => globalThis.finished"
 _RUN_TESTS = """
 import json
 from tests.browser.in_page.runner import run
@@ -128,11 +130,13 @@ def run(
     seconds: float,
     memory: str = "own",
     pyodide: str = PYODIDE,
+    tell: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Awaits the Python `entry` in a fresh Pyodide in a worker of `page`, which shows `host`.
 
     `memory` is web/python.js's: "own", or "heap" for Pyodide on a shared one. `pyodide` is the
-    folder that it comes from; NEXT_PYODIDE has no NumPy.
+    folder that it comes from; NEXT_PYODIDE has no NumPy. `tell` is given what the Python prints, at
+    most once a second.
     """
     start = {
         "registered": registered,
@@ -147,7 +151,7 @@ def run(
         page.goto("/site.json")
         page.evaluate(_START, start)
         try:
-            page.wait_for("() => globalThis.finished", seconds)
+            _wait(page, seconds, tell)
         except TimeoutError:
             outcome.fault = f"not done after {seconds:.0f} s"
         said = page.evaluate("() => globalThis.said")
@@ -173,6 +177,20 @@ def run(
     if running:
         outcome.fault += f", while {running} was running"
     return outcome
+
+
+def _wait(page: EnginePage, seconds: float, tell: Callable[[str], None] | None) -> None:
+    """TimeoutError unless the page finishes in time."""
+    until = time.monotonic() + seconds
+    while tell is not None and time.monotonic() < until - 1:
+        try:
+            return page.wait_for(_FINISHED, 1)
+        except TimeoutError:
+            last = page.evaluate("() => globalThis.said.at(-1) ?? null")
+            message = json.loads(last) if last else {}
+            if message.get("kind") == "print":
+                tell(message["text"])
+    return page.wait_for(_FINISHED, max(0.1, until - time.monotonic()))
 
 
 @cache
