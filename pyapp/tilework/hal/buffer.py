@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tilework.hal.device import Device
     from tilework.hal.driver import Data
+    from tilework.hal.operation import Operation
 
 
 _FILL_PIECE = 1 << 16  # bytes that a host fill writes at once
@@ -67,7 +68,8 @@ class Buffer:
 
     __slots__ = (
         "__weakref__", "_address", "_freed", "_given_back", "_holds", "_offset", "_ready", "_root",
-        "access", "device", "imported", "label", "memory", "nbytes", "transient", "usage",
+        "access", "device", "imported", "label", "leaving", "memory", "nbytes", "operation",
+        "transient", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +92,8 @@ class Buffer:
         self._address = address
         self._holds = 0
         self._ready = address is not None
+        self.operation: Operation | None = None  # a transient's alloca
+        self.leaving: Operation | None = None  # its dealloca, once it is enqueued
         self.transient: bool = address is None if root is None else root.transient
         self.device = device
         self.nbytes = nbytes

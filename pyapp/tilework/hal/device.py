@@ -53,6 +53,7 @@ class Device:
         self.ring = Ring(driver, self._queue, [thread.address for thread in self._threads])
         self._scheduler = Scheduler(driver, self.ring)
         self.queue = Queue(self, self._scheduler)
+        self.allocator.on_release = self._scheduler.fed
         driver.start(self._stack_top(0))
         binary = kernel_module("processor", "simd")
         self._families["processor"] = self.executables.load("processor", binary, processor=True)

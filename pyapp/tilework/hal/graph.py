@@ -125,7 +125,7 @@ class Graph:
         # The handle may live on; what it kept alive may not.
         program, slots, kept = operation.program, operation.slots, operation.kept
         operation.program, operation.slots, operation.kept = None, (), ()
-        operation.call = operation.action = None
+        operation.call = operation.action = operation.prepare = None
         if program is not None:
             program.end(slots, operation.table)
         for let_go in kept:
@@ -181,6 +181,9 @@ class Graph:
         except OutOfMemory as error:
             operation.hunger = error
             return False
+        except Exception as error:  # noqa: BLE001 - it is the operation's failure
+            self.conclude(operation, error)
+            return True
         operation.prepare = None
         return True
 

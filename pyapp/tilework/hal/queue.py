@@ -5,20 +5,22 @@ Checks what is asked, makes an Operation of it and hands it to the scheduler.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tilework.core.errors import InvalidArgument
+from tilework.core.errors import DeviceLost, InvalidArgument
 from tilework.hal.file import FileLike, check_file, read_file, write_file
 from tilework.hal.operation import Deferred, Kind, Operation
 from tilework.hal.scheduler import Scheduler
 from tilework.hal.semaphore import Points, points_of
+from tilework.hal.usage import Access, Usage
 
 if TYPE_CHECKING:
     from tilework.hal.buffer import Buffer
     from tilework.hal.command_buffer import CommandBuffer
     from tilework.hal.device import Device
+    from tilework.hal.executable import Entry
     from tilework.hal.kernel import Kernel
     from tilework.hal.program import Program
 
@@ -55,11 +57,12 @@ class Queue:
 
     def dispatch(
         self,
-        kernel: Kernel,
+        kernel: Kernel | Entry,
         counts: tuple[int, int, int],
         params: NamedTuple | bytes | None,
         bindings: Sequence[Buffer | None],
         *,
+        counts_from: Buffer | None = None,
         scratch: int = 0,
         label: str = "",
         wait: Points = None,
@@ -68,7 +71,10 @@ class Queue:
         """Runs one kernel; see `CommandBuffer.dispatch`. A program of many commands costs less."""
 
         def record(commands: CommandBuffer) -> None:
-            commands.dispatch(kernel, counts, params, bindings, scratch=scratch, label=label)
+            commands.dispatch(
+                kernel, counts, params, bindings,
+                counts_from=counts_from, scratch=scratch, label=label,
+            )  # fmt: skip
 
         return self._one(f"dispatch {label or kernel.name}", record, wait, signal)
 
@@ -103,6 +109,68 @@ class Queue:
         return self._enqueue(
             Operation(self._scheduler, Kind.ORDER, "barrier", points_of(wait), points_of(signal))
         )
+
+    # -- memory --------------------------------------------------------------------------------
+
+    def alloca(
+        self,
+        nbytes: int,
+        label: str = "",
+        *,
+        usage: Usage = Usage.ALL,
+        access: Access = Access.ALL,
+        wait: Points = None,
+        signal: Points = None,
+    ) -> Buffer:
+        """A transient: a buffer that can be recorded and bound at once, and used after `signal`.
+
+        It has its memory from now on if there is any, so that what depends on it can be pushed;
+        else from when enough comes back, which a dealloca or a `free` may do. `buffer.operation`
+        is the handle to wait for or to cancel. OutOfMemory when all of the device's memory would
+        not do; a blocking wait that only memory could end turns into the operation's OutOfMemory.
+        """
+        if not self._device.allocator.within_limit(nbytes):
+            self._device.take(nbytes, label)  # raises
+        buffer = self._device.transient(nbytes, label, usage=usage, access=access)
+        operation = Operation(
+            self._scheduler,
+            Kind.ORDER,
+            f"alloca {label or f'of {nbytes:,} bytes'}",
+            points_of(wait),
+            points_of(signal),
+            prepare=buffer.stage,
+            action=buffer.commit,
+            kept=(partial(_abandon, buffer),),
+        )
+        buffer.operation = operation
+        self._enqueue(operation)
+        return buffer
+
+    def dealloca(self, buffer: Buffer, *, wait: Points = None, signal: Points = None) -> Operation:
+        """Ends a transient's life once the waits are reached; its memory comes back then.
+
+        From now on nothing more can be enqueued with it, unless this operation fails: then the
+        buffer stays what it was. InvalidArgument for what no alloca gave; DeviceLost the second
+        time.
+        """
+        if not buffer.transient or buffer.root is not buffer:
+            raise InvalidArgument(f"dealloca: {buffer!r} is not from alloca; use free()")
+        self._check_staying((buffer,))
+        operation = Operation(
+            self._scheduler,
+            Kind.ORDER,
+            f"dealloca {buffer.label or 'of a transient'}",
+            points_of(wait),
+            points_of(signal),
+            action=buffer.free,
+        )
+        buffer.check_alive()
+        buffer.leaving = operation
+        try:
+            return self._enqueue(operation)
+        except BaseException:
+            buffer.leaving = None
+            raise
 
     # -- the host ------------------------------------------------------------------------------
 
@@ -142,6 +210,7 @@ class Queue:
     ) -> Operation:
         """Fills `target` from byte `offset` of `file`: a binary file with readinto, or bytes."""
         check_file(file, offset, target.nbytes, writing=False)
+        self._check_staying((target,))
         target.hold()
         call = partial(read_file, file, offset, target)
         return self._host("read", call, wait, signal, kept=(target.let_go,))
@@ -157,6 +226,7 @@ class Queue:
     ) -> Operation:
         """Writes `source` at byte `offset` of `file`: a binary file, or a writable buffer."""
         check_file(file, offset, source.nbytes, writing=True)
+        self._check_staying((source,))
         source.hold()
         call = partial(write_file, source, file, offset)
         return self._host("write", call, wait, signal, kept=(source.let_go,))
@@ -177,9 +247,17 @@ class Queue:
         self._scheduler.enqueue(operation)
         return operation
 
+    def _check_staying(self, buffers: Iterable[Buffer]) -> None:
+        """DeviceLost for a transient that was given to dealloca, unless that has failed."""
+        for buffer in buffers:
+            leaving = buffer.root.leaving
+            if leaving is not None and leaving.failure is None:
+                raise DeviceLost(f"{buffer!r} was used after it was given to dealloca")
+
     def _program(
         self, label: str, program: Program, slots: Sequence[Buffer], wait: Points, signal: Points
     ) -> Operation:
+        self._check_staying((*slots, *program.implicit))
         return self._enqueue(
             Operation(
                 self._scheduler,
@@ -235,3 +313,9 @@ class Queue:
             for let_go in kept:
                 let_go()
             raise
+
+
+def _abandon(buffer: Buffer) -> None:
+    """An alloca is over: if it has failed, nobody needs the memory."""
+    if buffer.operation is not None and buffer.operation.error is not None:
+        buffer.free()

@@ -306,6 +306,8 @@ class Scheduler(Graph):
                 return
             if not alone:
                 self._changed.wait(SLICE if left is None else min(SLICE, left))
+            if self._fed:
+                return
             if self._version == seen and self._starving and self._owner is None:
                 # Nobody gives memory back any more.
                 operation = self._starving.popleft()
@@ -346,6 +348,10 @@ class Scheduler(Graph):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise TimedOut(f"{timeout} seconds have passed: {_words(goal)}")
+                if self._fed:
+                    self._push_what_can_be()
+                if self._starving:  # memory that comes back does not announce itself
+                    left = SLICE if left is None else min(left, SLICE)
                 if self._pump is None or self._pump[0] is not loop or self._pump[1].done():
                     self._pump = loop, loop.create_task(self._pumped())
                 await asyncio.wait((watcher[1],), timeout=left)
