@@ -44,6 +44,10 @@ SCRATCH: Final = 1 << 20
 # Kernels load vectors from anywhere, but an element of 8 bytes must not lie across.
 IMPORT_ALIGNMENT: Final = 8
 
+# From so many bytes on, inputs and outputs of a run are computed in the caller's arrays, where the
+# memory mode allows it. A smaller one is copied sooner than it is bound.
+IN_PLACE: Final = 64 << 10
+
 # Plans that a session keeps; the one used longest ago goes first.
 PLANS: Final = 64
 

@@ -1,7 +1,9 @@
 """Plan: a draft turned into programs, ready to be replayed by submission.
 
 Owns its programs and the constants that came from its shapes. The arena belongs to the session and
-is slot 0 of every program, so it may grow between runs without anything being recorded again.
+is slot 0 of every program, so it may grow between runs without anything being recorded again. Where
+the device sees the host's memory, inputs and outputs have slots of their own behind it: a large one
+is bound to the caller's array, a small one to its place in the arena.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tilework.core.config import IN_PLACE
 from tilework.core.errors import InvalidArgument, RuntimeException
 from tilework.engine.constants import ConstantStore, contiguous, run_on_host
 from tilework.hal import Buffer, Device, Program, Slot
@@ -37,6 +40,9 @@ class Plan:
         self._inputs: list[tuple[str, Buffer]] = []
         self._outputs: dict[str, tuple[Buffer, np.dtype[np.generic], tuple[int, ...]]] = {}
         self._constants: list[Storage] = []
+        self._slots = _slots(draft) if device.imports else {}
+        self._spans: dict[Storage, Buffer] = {}  # of those in the arena
+        self._bound: dict[Storage, Buffer] = {}  # while a run lasts
         try:
             needed = draft.constants()
             store.retain(needed, draft.prologue)
@@ -74,11 +80,15 @@ class Plan:
 
     def _resolve(self, span: Span) -> Buffer | Slot:
         storage = span.storage
+        if storage in self._slots:
+            return Slot(self._slots[storage], span.offset, span.nbytes)
         if storage.kind is Kind.TRANSIENT:
             return Slot(ARENA, storage.offset + span.offset, span.nbytes)
         return self._lies(storage).subspan(span.offset, span.nbytes)
 
     def _lies(self, storage: Storage) -> Buffer:
+        if storage in self._bound:
+            return self._bound[storage]
         if storage.kind is Kind.TRANSIENT:
             assert self._arena is not None  # set by run
             return self._arena.subspan(storage.offset, storage.nbytes)
@@ -90,6 +100,7 @@ class Plan:
     def _attach(self, arena: Buffer | None) -> None:
         """Finds inputs and outputs in a new arena."""
         self._arena = arena
+        self._spans = {storage: self._lies(storage) for storage in self._slots}
         self._inputs = [
             (name, self._span(tensor)) for name, tensor in self.draft.inputs.items() if tensor.size
         ]
@@ -110,13 +121,11 @@ class Plan:
         """
         if arena is not self._arena or not self._outputs:
             self._attach(arena)
+        if self._slots and arena:
+            return self._run_in_place(feeds, names, arena)
         for name, buffer in self._inputs:
             buffer.write(feeds[name])
-        for segment in self._segments:
-            if isinstance(segment, HostStep):
-                self._on_host(segment)
-            else:
-                self._device.submit(segment, (arena,) if segment.slot_extents and arena else ())
+        self._submit((arena,) if arena else ())
         results: list[Array] = []
         for name in names:
             buffer, dtype, shape = self._outputs[name]
@@ -125,6 +134,56 @@ class Plan:
                 buffer.read_into(result)
             results.append(result)
         return results
+
+    def _submit(self, slots: tuple[Buffer, ...]) -> None:
+        for segment in self._segments:
+            if isinstance(segment, HostStep):
+                self._on_host(segment)
+            else:
+                self._device.submit(segment, slots[: len(segment.slot_extents)])
+
+    def _run_in_place(
+        self, feeds: dict[str, Array], names: Sequence[str], arena: Buffer
+    ) -> list[Array]:
+        """`run`, with what is large in the caller's own arrays."""
+        bound = self._bound = dict(self._spans)
+        borrowed: list[Buffer] = []
+        results: dict[str, Array] = {}
+        copied: list[str] = []
+        try:
+            for name, span in self._inputs:
+                array, storage = feeds[name], self.draft.inputs[name].storage
+                if not self._borrow(array, storage, borrowed):
+                    span.write(array)
+            for name in names:
+                _, dtype, shape = self._outputs[name]
+                result = results[name] = np.empty(shape, dtype)
+                storage = self.draft.outputs[name].storage
+                # An input that is returned as it is, or two outputs that are one.
+                taken = storage.fixed or bound.get(storage) is not self._spans.get(storage)
+                if result.size and (taken or not self._borrow(result, storage, borrowed)):
+                    copied.append(name)
+            self._submit((arena, *(bound[storage] for storage in self._slots)))
+            for name in copied:
+                self._span(self.draft.outputs[name]).read_into(results[name])
+            return [results[name] for name in names]
+        finally:
+            self._bound = {}
+            for buffer in borrowed:
+                buffer.free()
+
+    def _borrow(self, array: Array, storage: Storage, borrowed: list[Buffer]) -> bool:
+        """Binds the storage to the array for this run; False when it is better, or has to be,
+        copied."""
+        if array.nbytes < IN_PLACE or storage not in self._slots:
+            return False
+        try:
+            buffer = self._device.import_memory(array, storage.label)
+        except InvalidArgument:  # not aligned
+            return False
+        borrowed.append(buffer)
+        self._bound[storage] = buffer
+        return True
 
     def _on_host(self, step: HostStep) -> None:
         try:
@@ -143,3 +202,16 @@ class Plan:
         self._store.release(self._constants)
         self._constants = []
         self._inputs, self._outputs, self._arena = [], {}, None
+        self._spans = {}
+
+
+def _slots(draft: Draft) -> dict[Storage, int]:
+    """The slots of what may lie in the caller's arrays: inputs, and outputs that are all of their
+    storage."""
+    found: dict[Storage, int] = {}
+    for tensor in (*draft.inputs.values(), *draft.outputs.values()):
+        storage = tensor.storage
+        whole = tensor.offset == 0 and tensor.nbytes == storage.nbytes
+        if tensor.size and whole and storage.kind is Kind.TRANSIENT:
+            found.setdefault(storage, ARENA + 1 + len(found))
+    return found

@@ -82,7 +82,9 @@ class GraphSession:
         if plan is None:
             shapes = {name: feeds[name].shape for name in self._names}
             known = {name: feeds[name].copy() for name in self._by_value}
-            draft = make_draft(self.graph, shapes, self.device.threads, known)
+            draft = make_draft(
+                self.graph, shapes, self.device.threads, known, in_place=self.device.imports
+            )
             self._grow(draft.arena_bytes)  # the likeliest to fail comes first
             plan = Plan(self.device, draft, held.store)
             while len(held.plans) >= PLANS:

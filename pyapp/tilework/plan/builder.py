@@ -140,6 +140,7 @@ class Builder:
         return (
             not self._prefix
             and tensor.storage.kind is Kind.TRANSIENT
+            and not tensor.storage.fixed
             and self.live.get(tensor.storage, 1) == 0
             and tensor.dtype.size == dtype.size
             and tensor.shape == shape

@@ -25,14 +25,18 @@ def make_draft(
     shapes: Mapping[str, tuple[int, ...]],
     threads: int,
     known_inputs: Mapping[str, Array] | None = None,
+    in_place: bool = False,
 ) -> Draft:
     """Plans `graph` (after the load passes) for these input shapes and so many threads.
 
-    `known_inputs`: the elements of those inputs that `specialise.value_inputs` names.
+    `known_inputs`: the elements of those inputs that `specialise.value_inputs` names. `in_place`:
+    the inputs may lie in the caller's arrays, so nothing overwrites them.
     InvalidArgument when the shapes do not fit the graph, DataDependent when a shape hangs on data.
     """
     special, fired = pipeline.run(specialise(graph, shapes, known_inputs), pipeline.SHAPED)
     lowerer = _Lowerer(graph, special, threads)
+    for value in special.inputs:
+        lowerer.tensors[value.name].storage.fixed = in_place
     for node in special.nodes:
         lowerer.lower(node)
     builder = lowerer.builder

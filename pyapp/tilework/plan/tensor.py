@@ -24,7 +24,10 @@ class Kind(Enum):
 
 @dataclass(eq=False, slots=True)
 class Storage:
-    """`nbytes` bytes. The planner sets `first`, `last` and `offset` of transients."""
+    """`nbytes` bytes. The planner sets `first`, `last` and `offset` of transients.
+
+    `fixed`: a transient that no step writes, since it may be the caller's own array.
+    """
 
     kind: Kind
     nbytes: int
@@ -33,6 +36,7 @@ class Storage:
     first: int = -1  # first and last step that touches it
     last: int = -1
     offset: int = -1  # in the arena, bytes
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import ctypes
 import json
+import time
+import weakref
+from collections import deque
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -30,6 +33,10 @@ _PAGE = 65536
 _MAX_BYTES = 65536 * _PAGE
 _VIEWS = 256  # kept; more than the inputs and outputs of a few plans
 _IDLE_SPINS = 30_000  # about 40 us: a run that follows at once finds the workers awake
+# Seconds that the slabs of a closed device stay Python's: a worker that is told to end may still
+# write a word of its own.
+_AFTERLIFE = 5.0
+_leaving: deque[tuple[float, list[ctypes.Array[ctypes.c_ubyte]]]] = deque()
 _NOT_ISOLATED = (
     "this page is not cross-origin isolated, so the browser lends it no shared memory and tilework "
     "computes on one thread; serve it with the headers Cross-Origin-Opener-Policy: same-origin and "
@@ -203,6 +210,8 @@ class _PyodideHeap(VisibleMemory, BrowserDriver):
         self._slabs: list[ctypes.Array[ctypes.c_ubyte]] = []
 
     def reserve(self, nbytes: int) -> tuple[int, int]:
+        while _leaving and _leaving[0][0] < time.monotonic():
+            _leaving.popleft()
         # Python aligns to 16 bytes only; the allocator must not lose what it asked for by aligning.
         try:
             slab = (ctypes.c_ubyte * (nbytes + TW_ALIGNMENT))()
@@ -241,6 +250,16 @@ class HeapDriver(_PyodideHeap):
         super().__init__(exports, exports.openHeap(pyodide_js, worker_script), reason)
         self.threads = threads
         self.may_block = not window
+        # Also when nobody closes it: workers must never outlive the slabs that they compute in.
+        self._end = weakref.finalize(self, _end_heap, self._bridge, self._slabs)
+
+    def close(self) -> None:
+        self._end()
+
+
+def _end_heap(bridge: Any, slabs: list[ctypes.Array[ctypes.c_ubyte]]) -> None:
+    bridge.close()
+    _leaving.append((time.monotonic() + _AFTERLIFE, slabs))
 
 
 class ArenaDriver(BrowserDriver):
