@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tilework.core.config import IN_PLACE
-from tilework.core.errors import InvalidArgument, RuntimeException
+from tilework.core.errors import InvalidArgument, RuntimeException, Unsupported
 from tilework.engine.constants import ConstantStore, contiguous, run_on_host
 from tilework.hal import Buffer, Device, Program, Slot
 from tilework.ir.opdefs.registry import Array
@@ -179,7 +179,7 @@ class Plan:
             return False
         try:
             buffer = self._device.import_memory(array, storage.label)
-        except InvalidArgument:  # not aligned
+        except (InvalidArgument, Unsupported):  # not aligned, or not in the memory that kernels see
             return False
         borrowed.append(buffer)
         self._bound[storage] = buffer
