@@ -212,6 +212,30 @@ def test_staging_a_transient(device: Device) -> None:
     assert held(device) == before
 
 
+def queued(device: Device) -> None:
+    """One of each operation, chained by semaphores, with a transient between."""
+    line = device.semaphore()
+    with device.allocate(64, "target") as target:
+        transient = None
+        try:
+            transient = device.queue.alloca(64, "between", signal=(line, 1))
+            device.queue.fill(transient, b"\3", wait=(line, 1), signal=(line, 2))
+            device.queue.update(target, bytes(64), wait=(line, 1), signal=(line, 3))
+            device.queue.copy(transient, target, wait=(line, 3), signal=(line, 4))
+            device.queue.dealloca(transient, wait=(line, 4), signal=(line, 5))
+            line.wait(5)
+            assert target.read() == b"\3" * 64
+        finally:
+            device.queue.idle()
+            if transient is not None:
+                transient.free()
+
+
+def test_operations_of_the_queue(device: Device) -> None:
+    """An alloca that finds no memory waits for some; nobody has any to give, so that fails too."""
+    assert fails_everywhere(device, lambda: queued(device)) >= 2 + 3 * 3
+
+
 def test_memory_that_really_ends(device: Device) -> None:
     """The driver's own refusal, with the growth that comes before it, and all that fits after."""
     opened = open_device(threads=1, mode=device.mode, limit=device.statistics.in_use + (4 << 20))
