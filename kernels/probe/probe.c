@@ -1,4 +1,5 @@
-// nop, fail, trap, work, trace: see probe.wit. A tile is one x.
+// nop, fail, trap, work, trace and the smallest kernels of each form: see probe.wit. A tile is one x.
+#include "bindings.h"
 #include "probe.h"
 
 uint32_t nop(const tw_dispatch *d, const tw_tile *t) {
@@ -32,5 +33,49 @@ uint32_t trace(const tw_dispatch *d, const tw_tile *t) {
   if (d->bindings[TRACE_SEEN].length < d->count_x * 4) return TW_BINDING_TOO_SHORT;
   ((uint32_t *)d->bindings[TRACE_OUT].data)[t->x] += p->value;
   ((uint32_t *)d->bindings[TRACE_SEEN].data)[t->x] = t->worker;
+  return TW_OK;
+}
+
+uint32_t number(const tw_dispatch *d, const tw_tile *t) {
+  if (!tw_holds(d, NUMBER_OUT, d->count_x, 4)) return TW_BINDING_TOO_SHORT;
+  TW_DATA(uint32_t, d, NUMBER_OUT)[t->x] = t->x;
+  return TW_OK;
+}
+
+uint32_t scale(const tw_dispatch *d, const tw_tile *t) {
+  const scale_params *p = d->params;
+  if (!tw_holds(d, SCALE_X, d->count_x, 4)) return TW_BINDING_TOO_SHORT;
+  if (!tw_holds(d, SCALE_Y, d->count_x, 4)) return TW_BINDING_TOO_SHORT;
+  TW_DATA(float, d, SCALE_Y)[t->x] = TW_DATA(float, d, SCALE_X)[t->x] * p->scale + p->offset;
+  return TW_OK;
+}
+
+uint32_t put_words(const tw_dispatch *d, const tw_tile *t) {
+  const put_words_params *p = d->params;
+  (void)t;
+  if (!tw_holds(d, PUT_WORDS_OUT, 4, 4)) return TW_BINDING_TOO_SHORT;
+  uint32_t *out = TW_DATA(uint32_t, d, PUT_WORDS_OUT);
+  out[0] = p->w0, out[1] = p->w1, out[2] = p->w2, out[3] = p->w3;
+  return TW_OK;
+}
+
+uint32_t negate(const tw_dispatch *d, const tw_tile *t) {
+  if (!tw_holds(d, NEGATE_X, d->count_x, 4)) return TW_BINDING_TOO_SHORT;
+  if (!tw_holds(d, NEGATE_Y, d->count_x, 4)) return TW_BINDING_TOO_SHORT;
+  TW_DATA(float, d, NEGATE_Y)[t->x] = -TW_DATA(float, d, NEGATE_X)[t->x];
+  return TW_OK;
+}
+
+uint32_t twice(const tw_dispatch *d, const tw_tile *t) {
+  if (!tw_holds(d, TWICE_X, d->count_x, 4)) return TW_BINDING_TOO_SHORT;
+  if (!tw_holds(d, TWICE_Y, d->count_x, 4)) return TW_BINDING_TOO_SHORT;
+  TW_DATA(float, d, TWICE_Y)[t->x] = 2 * TW_DATA(float, d, TWICE_X)[t->x];
+  return TW_OK;
+}
+
+uint32_t f32_abs(const tw_dispatch *d, const tw_tile *t) {
+  if (!tw_holds(d, F32_ABS_DATA, d->count_x, 4)) return TW_BINDING_TOO_SHORT;
+  float *data = TW_DATA(float, d, F32_ABS_DATA);
+  data[t->x] = __builtin_fabsf(data[t->x]);
   return TW_OK;
 }
