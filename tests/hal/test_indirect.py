@@ -139,9 +139,7 @@ def test_no_tiles_at_all(device: Device, zero: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(
     "counts", [(9, 1, 1), (8, 3, 1), (8, 2, 2), (0xFFFFFFFF, 1, 1), (0, 0xFFFFFFFF, 0)]
 )
-def test_counts_above_the_recorded_ones_fail(
-    device: Device, counts: tuple[int, int, int]
-) -> None:
+def test_counts_above_the_recorded_ones_fail(device: Device, counts: tuple[int, int, int]) -> None:
     with device.allocate(BYTES) as out, device.allocate(BYTES) as seen, device.allocate(12) as at:
         out.write(bytes(BYTES))
         at.write(counts_of(*counts))
@@ -196,3 +194,30 @@ def test_counts_that_are_bound_need_their_usage(device: Device) -> None:
     with device.allocate(12, usage=Usage.DISPATCH) as buffer, refused("COUNTS"):
         device.submit(program, [buffer])
     program.free()
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "queued"])
+@pytest.mark.parametrize("through", ["whole", "subspan"])
+def test_counts_from_the_queue(device: Device, recorded: bool, through: str) -> None:
+    """Written by an update that the dispatch waits for, with no host wait between."""
+    queue, done = device.queue, device.semaphore()
+    with (
+        device.allocate(BYTES) as out,
+        device.allocate(BYTES) as seen,
+        device.allocate(12) as whole,
+        device.allocate(64) as larger,
+    ):
+        out.write(bytes(BYTES))
+        larger.write(b"\xff" * 64)
+        counts = whole if through == "whole" else larger.subspan(20, 12)
+        arguments = (TRACE, (COUNT, 1, 1), TraceParams(3), [out, seen])
+        update = queue.update(counts, counts_of(13), signal=(done, 1))
+        if recorded:
+            commands = device.command_buffer("indirect")
+            commands.dispatch(*arguments, counts_from=counts)
+            operation = queue.execute(commands.finish(reusable=False), wait=(done, 1))
+        else:
+            operation = queue.dispatch(*arguments, counts_from=counts, wait=(done, 1))
+        operation.wait(60)
+        assert update.done
+        assert numbers(out) == [3] * 13 + [0] * (COUNT - 13)

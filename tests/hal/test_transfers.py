@@ -1,7 +1,7 @@
 """Fill, copy and update: every width, length and alignment, exactly the range, each way there is.
 
-A way is how a range reaches the processor: recorded with the buffer itself (`direct`) or with a
-slot that is bound at submit (`slot`).
+A way is how a range reaches the processor: recorded with the buffer itself (`direct`), with a slot
+that is bound at submit (`slot`), or as an operation of the queue's (`queued`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.hal.queued import PATIENCE
 from tilework.hal import Buffer, CommandBuffer, Device, Slot
 
 
@@ -22,14 +23,24 @@ class Transfers:
         self.way = way
 
     def fill(self, target: Buffer, offset: int, nbytes: int, pattern: bytes) -> None:
+        if self.way == "queued":
+            self.device.queue.fill(target.subspan(offset, nbytes), pattern).wait(PATIENCE)
+            return
         self._run([target], lambda c, at: c.fill(at(0, offset, nbytes), pattern))
 
     def copy(self, source: Buffer, start: int, target: Buffer, offset: int, nbytes: int) -> None:
+        if self.way == "queued":
+            part = target.subspan(offset, nbytes)
+            self.device.queue.copy(source.subspan(start, nbytes), part).wait(PATIENCE)
+            return
         self._run(
             [source, target], lambda c, at: c.copy(at(0, start, nbytes), at(1, offset, nbytes))
         )
 
     def update(self, target: Buffer, offset: int, data: bytes) -> None:
+        if self.way == "queued":
+            self.device.queue.update(target.subspan(offset, len(data)), data).wait(PATIENCE)
+            return
         self._run([target], lambda c, at: c.update(at(0, offset, len(data)), data))
 
     def _run(
@@ -48,7 +59,7 @@ class Transfers:
         self.device.submit(program, buffers if self.way == "slot" else ())
 
 
-@pytest.fixture(params=["direct", "slot"])
+@pytest.fixture(params=["direct", "slot", "queued"])
 def transfers(device: Device, request: pytest.FixtureRequest) -> Transfers:
     return Transfers(device, request.param)
 
@@ -210,6 +221,18 @@ def test_update_through_a_subspan(transfers: Transfers) -> None:
         transfers.update(part, 4, b"abcd")
         assert part.read() == bytes(4) + b"abcd" + bytes(8)
         assert whole.read() == bytes(12) + b"abcd" + bytes(16)
+
+
+def test_an_update_that_waits_has_the_bytes_of_its_call(device: Device) -> None:
+    """Though the caller overwrites them before the wait is reached."""
+    gate = device.semaphore()
+    with device.allocate(8) as buffer:
+        data = bytearray(b"original")
+        operation = device.queue.update(buffer, data, wait=(gate, 1))
+        data[:] = b"replaced"
+        gate.signal(1)
+        operation.wait(PATIENCE)
+        assert buffer.read() == b"original"
 
 
 # -- many ------------------------------------------------------------------------------------------
