@@ -64,6 +64,16 @@ def test_subspans_share_memory_and_outlive_nothing(device: Device) -> None:
         part.read()
 
 
+def test_subspans_are_read_and_written_at_their_own_place(device: Device) -> None:
+    with device.allocate(16) as whole:
+        whole.write(bytes(range(16)))
+        part = whole.subspan(4, 8)
+        assert part.read() == bytes(range(4, 12))
+        assert part.read(2, 3) == bytes([6, 7, 8])
+        part.write(b"ab", 5)
+        assert whole.read() == bytes([*range(9), *b"ab", *range(11, 16)])
+
+
 def test_a_view_where_there_is_one_is_the_memory(device: Device) -> None:
     with device.allocate(8) as buffer:
         buffer.write(bytes(8))
