@@ -16,7 +16,7 @@ class DeviceHandle:
 
     @property
     def mode(self) -> str:
-        """The memory mode: "arena" or "inline"."""
+        """The memory mode: "heap", "arena" or "inline"."""
         return self.device.mode
 
     @property
