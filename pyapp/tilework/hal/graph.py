@@ -211,8 +211,9 @@ class Graph:
         operation.number = number
         for semaphore, value in operation.signals:
             semaphore.promises[operation] = value
-            for dependent in tuple(semaphore.dependents):
-                self._consider(dependent)
+            for dependent, least in tuple(semaphore.dependents.items()):
+                if least <= value:
+                    self._consider(dependent)
 
     def _announce(self) -> None:
         self._version += 1
