@@ -174,7 +174,7 @@ typedef struct tw_thread {
   uint32_t may_block;           // 0 on a page's main thread: spin instead of waiting on a futex
   uint32_t reserved[3];
   TW_LINE uint32_t generation;  // executables loaded so far
-  uint32_t ready;               // 1 once it can take tiles
+  uint32_t ready;               // 1 once it can take tiles, 2 when it failed to load a module
   uint32_t in_tile;             // 1 while a kernel runs; tells a trap what it hit
   uint32_t command, x, y, z;
   uint32_t tiles;               // tiles run since start, for statistics

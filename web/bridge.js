@@ -12,6 +12,8 @@ import {
 
 const PAGE = 65536;
 const MAX_PAGES = 65536;
+// What `ready` of a worker says that could not carry out a load or an unload.
+const FAILED = 2;
 
 /**
  * Pyodide's internals, as far as they are used here.
@@ -220,7 +222,20 @@ export class Bridge {
   passed(generation) {
     const words = new Int32Array(this.memory.buffer);
     const threads = this.pool?.threads ?? [];
-    return threads.every((thread) => Atomics.load(words, (thread + THREAD_GENERATION) / 4) >= generation);
+    return threads.every((thread) => {
+      // One that has failed carries out nothing any more.
+      if (Atomics.load(words, (thread + THREAD_READY) / 4) === FAILED) return true;
+      return Atomics.load(words, (thread + THREAD_GENERATION) / 4) >= generation;
+    });
+  }
+
+  /** Why a worker has failed, or "". */
+  fault() {
+    const words = new Int32Array(this.memory.buffer);
+    const threads = this.pool?.threads ?? [];
+    const failed = threads.some((thread) => Atomics.load(words, (thread + THREAD_READY) / 4) === FAILED);
+    // The error event itself needs this thread's event loop.
+    return this.pool?.faults[0] ?? (failed ? "it could not carry out a load or an unload" : "");
   }
 
   /**

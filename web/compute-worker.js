@@ -3,7 +3,7 @@
  * loop whenever there is nothing to do. It owns its executor and nothing else; the pool owns it.
  */
 import { Executor } from "./executor.js";
-import { QUEUE_SHUTDOWN, QUEUE_SLEEPERS, QUEUE_WAKE, THREAD_GENERATION } from "./abi.js";
+import { QUEUE_SHUTDOWN, QUEUE_SLEEPERS, QUEUE_WAKE, THREAD_GENERATION, THREAD_READY } from "./abi.js";
 
 /**
  * @typedef {object} Start
@@ -43,14 +43,16 @@ import { QUEUE_SHUTDOWN, QUEUE_SLEEPERS, QUEUE_WAKE, THREAD_GENERATION } from ".
 const FUTEX_MICROSECONDS = 20_000;
 // A safety net only: every opening and every message wakes an asynchronous wait too.
 const IDLE_MILLISECONDS = 2_000;
+// What `ready` of a worker says that could not carry out a load or an unload.
+const FAILED = 2;
 
 /** @type {Start | undefined} */
 let start;
 /** @type {Executor | undefined} */
 let executor;
 let draining = false;
-// After a change that could not be carried out the table is not what others think it is: the thread
-// then keeps its generation, and so takes no tile of anything newer.
+// After a change that could not be carried out the table is not what others think it is: the worker
+// says so in its tw_thread, where a host sees it that never goes back to its event loop, and ends.
 let failed = false;
 
 /** @param {Int32Array} words @param {Start} own */
@@ -60,7 +62,7 @@ async function live(words, own) {
   const sleepers = (queue + QUEUE_SLEEPERS) / 4;
   const host = /** @type {Executor} */ (executor);
   const parameters = [spins, FUTEX_MICROSECONDS];
-  while (Atomics.load(words, (queue + QUEUE_SHUTDOWN) / 4) === 0) {
+  while (!failed && Atomics.load(words, (queue + QUEUE_SHUTDOWN) / 4) === 0) {
     const seen = host.run("tw_work", thread, parameters, "tw_work", parameters);
     Atomics.add(words, sleepers, 1);
     const wait = Atomics.waitAsync(words, wake, seen, IDLE_MILLISECONDS);
@@ -81,14 +83,18 @@ function receive(message) {
   if (!start || !executor) throw new Error("a module arrived before the start message");
   if (failed) return;
   const words = new Int32Array(start.memory.buffer);
-  failed = true;
-  if (message.kind === "load") {
-    const exports = executor.load(message.module, message.placement);
-    if (message.processor) executor.processor = exports;
-  } else if (message.kind === "unload") {
-    executor.unload(message.first, message.slots);
+  try {
+    if (message.kind === "load") {
+      const exports = executor.load(message.module, message.placement);
+      if (message.processor) executor.processor = exports;
+    } else if (message.kind === "unload") {
+      executor.unload(message.first, message.slots);
+    }
+  } catch (error) {
+    failed = true;
+    Atomics.store(words, (start.thread + THREAD_READY) / 4, FAILED);
+    throw error;
   }
-  failed = false;
   Atomics.store(words, (start.thread + THREAD_GENERATION) / 4, message.generation);
   if (message.kind === "load" && message.processor && !draining) {
     draining = true;

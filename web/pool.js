@@ -35,6 +35,8 @@ export class Pool {
     const worker = new Worker(this.script, { type: "module", name: `tilework ${this.workers.length + 1}` });
     worker.onerror = (event) => {
       this.faults.push(event.message || REFUSED);
+      // Python reports it; without this it would end up as this thread's own uncaught error.
+      event.preventDefault();
     };
     worker.postMessage({ kind: "start", ...start });
     for (const message of this.loaded.values()) worker.postMessage(message);

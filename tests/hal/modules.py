@@ -13,6 +13,8 @@ NOTHING = b"\x0b"
 TRAP = b"\x00\x0b"
 # out[x] = the word at the start of the module's data: d->bindings[0].data + 4 * t->x
 PUT = bytes.fromhex("2000 280210 280200 2001 280200 4102 74 6a 2300 280200 360200 4100 0b")
+# Traps unless the first word of the data is 0, and makes it 1.
+ONCE = bytes.fromhex("2300 280200 0440 00 0b 2300 4101 360200 0b")
 MEMORY = (3, 0, 65536)  # limits flag (maximum, shared), minimum, maximum
 
 Type = tuple[tuple[int, ...], tuple[int, ...]]

@@ -312,6 +312,35 @@ def test_every_truncation_is_refused(device: Device) -> None:
     settles(device, before)
 
 
+async def test_a_worker_that_cannot_load_reaches_submit() -> None:
+    """The module's start function runs once and traps on every later thread."""
+    probe = open_device()
+    threads = min(2, probe.threads)
+    probe.close()
+    device = open_device(threads)
+    assert await device.ready()
+    functions = [("", PROCEDURE, modules.ONCE), ("k", KERNEL, SUCCEED)]
+    once = modules.module(functions, sizes=(4, 2, 0, 0), start=0, interface=entry())
+    executable = device.load(once, "once")
+    commands = device.command_buffer()
+    commands.dispatch(executable["k"], (4, 1, 1), None, [])
+    program = commands.finish()
+    if threads == 1:
+        device.submit(program)
+    else:
+        deadline = time.monotonic() + 20
+        with pytest.raises(DeviceLost, match="worker"):
+            while time.monotonic() < deadline:
+                device.submit(program)
+                time.sleep(0.001)
+        with pytest.raises(DeviceLost, match="worker"):
+            device.submit(program)
+        program.free()
+        executable.free()
+        assert device.executables.leaving == 0, "a worker that is gone is waited for"
+    device.close()
+
+
 def test_modules_come_and_go_under_load(device: Device) -> None:
     """Old and new modules compute side by side on all threads; memory and slots come back."""
     figures = come_and_go(device, 60)

@@ -76,7 +76,13 @@ class Driver(Protocol):
         """Empties table slots on every thread, so that the engine drops the module's instances."""
 
     def passed(self, generation: int) -> bool:
-        """Whether every worker has carried out all loads and unloads up to `generation`."""
+        """Whether every worker has carried out all loads and unloads up to `generation`.
+
+        A worker that has failed carries out nothing any more and does not count.
+        """
+
+    def fault(self) -> str:
+        """Why a worker has failed to carry out a load or an unload, or ""."""
 
     def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
         """Starts one more thread on the queue."""

@@ -186,6 +186,7 @@ class Executables:
         self._leaving: list[_Leaving] = []
         self.table = Table()
         self.generation = 0
+        self.unconfirmed = False  # whether a worker may yet fail to carry out a change
 
     def __len__(self) -> int:
         return len(self._loaded)
@@ -248,6 +249,16 @@ class Executables:
         self._leaving.append(_Leaving(generation, placed))
         self.settle()
 
+    def confirm(self) -> None:
+        """Before a submission while `unconfirmed`: DeviceLost when a worker could not load."""
+        said = self.device.driver.fault()
+        if said:
+            raise DeviceLost(
+                f"a worker could not carry out a load or unload, so its threads no longer agree "
+                f"({said}); open a new device"
+            )
+        self.unconfirmed = not self.device.driver.passed(self.generation)
+
     def settle(self) -> bool:
         """Gives back what every worker has let go; whether there was any."""
         before = len(self._leaving)
@@ -261,6 +272,7 @@ class Executables:
 
     def _count(self, generation: int) -> None:
         self.generation = generation
+        self.unconfirmed = True
         self.device.set_generation(generation)
 
     def _place(self, name: str, module: Module) -> tuple[_Placed, int]:

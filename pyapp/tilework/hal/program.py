@@ -110,6 +110,9 @@ class Program:
             raise InvalidArgument(f"{self!r} is one-shot and was submitted before; record it again")
         if self._freed:
             raise DeviceLost(f"{self!r} was submitted after it was freed")
+        executables = self.image.device.executables
+        if executables.unconfirmed:
+            executables.confirm()
         if len(slots) != len(self._needs):
             raise InvalidArgument(
                 f"{self!r} has {len(self._needs)} slots, {len(slots)} buffers were given"

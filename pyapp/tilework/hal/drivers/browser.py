@@ -159,6 +159,9 @@ class BrowserDriver:
     def passed(self, generation: int) -> bool:
         return bool(self._bridge.passed(generation))
 
+    def fault(self) -> str:
+        return str(self._bridge.fault())
+
     def submit(self, thread: int, program: int, state: int, slots: int) -> int:
         return int(self._submit(thread, program, state, slots))
 

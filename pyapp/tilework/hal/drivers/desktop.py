@@ -199,6 +199,7 @@ class _Machine:
                 executor.run("tw_work", thread, parameters, "tw_work", parameters)
         except Exception as error:  # noqa: BLE001 - `check` raises it where somebody can see it
             self.faults.append(error)
+            self.inboxes.pop(thread, None)
 
     def post(self, message: _Message) -> None:
         """Sends a message to every worker; the queue's `posted` then makes them look."""
@@ -329,8 +330,12 @@ class DesktopDriver(VisibleMemory):
 
     def passed(self, generation: int) -> bool:
         word = self._machine.word
-        threads = self._machine.inboxes
+        threads = tuple(self._machine.inboxes)
         return all(word(thread + THREAD_GENERATION).value >= generation for thread in threads)
+
+    def fault(self) -> str:
+        faults = self._machine.faults
+        return str(faults[0]).strip() if faults else ""
 
     def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
         self._queue = queue
