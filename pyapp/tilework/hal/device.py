@@ -331,8 +331,8 @@ def open_device(
 ) -> Device:
     """Opens a device.
 
-    `threads` counts the calling one; None is one for each core. `mode` is "auto", "heap",
-    "arena" or "inline"; what the page cannot give is Unsupported when asked for by name, and explained in
+    `threads` counts the calling one; None is one for each core. `mode` is "auto", "heap", "arena"
+    or "inline"; what the page cannot give is Unsupported when asked for by name, and explained in
     `device.reason` when chosen. `build` is "auto", "relaxed" or "simd". `limit` is the most device
     memory that may be handed out, bytes; what goes beyond is OutOfMemory.
     """
