@@ -14,13 +14,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "pyapp" / "tilework" / "hal" / "README.md"
 BUILT = ROOT / "build" / "tests" / "own"
+HEADING = "## A kernel of your own"
 OWN = ("scale", "triple")
 
 
 def example(language: str) -> str:
-    """The README's one block of `language`."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", README.read_text("utf-8"), re.M | re.S)
-    assert len(found) == 1, f"{README} has {len(found)} blocks of {language}"
+    """The one block of `language` in the README's section about kernels of one's own."""
+    section = README.read_text("utf-8").partition(HEADING)[2].partition("\n## ")[0]
+    found = re.findall(rf"^```{language}\n(.*?)^```$", section, re.M | re.S)
+    assert len(found) == 1, f"{README} has {len(found)} blocks of {language} below {HEADING}"
     return str(found[0])
 
 
