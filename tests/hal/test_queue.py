@@ -418,7 +418,7 @@ async def test_two_sessions_interleave_awaited(device: Device) -> None:
 async def test_the_event_loop_stays_alive(device: Device) -> None:
     """Others have their turn while something computes, with workers or without."""
     seen = zeros(device, 100)
-    program = long(device, seen)
+    program = long(device, seen, regions=40)
     turns = 0
 
     async def other() -> None:

@@ -35,7 +35,7 @@ THREADED = pytest.mark.skipif(sys.platform == "emscripten", reason="Pyodide has 
 def test_short_waits_get_there(device: Device) -> None:
     """Each does a bounded part of the work, also where no other thread computes."""
     seen = zeros(device, 100)
-    program = long(device, seen)
+    program = long(device, seen, regions=40)
     operation = device.queue.execute(program)
     with pytest.raises(TimedOut, match="the end of execute long"):
         operation.wait(0)
@@ -114,7 +114,7 @@ def test_a_long_chain_fails_at_once(device: Device) -> None:
 def test_a_promise_that_the_host_fails(device: Device) -> None:
     """What relied on the promise and has not ended is skipped; who promised goes on."""
     seen, out = zeros(device, 100), zeros(device)
-    slow, one = long(device, seen), add(device, 1)
+    slow, one = long(device, seen, regions=100), add(device, 1)
     a, b = device.semaphore(), device.semaphore()
     promising = device.queue.execute(slow, signal=(a, 1))
     relying = device.queue.execute(one, [out, seen], wait=(a, 1), signal=(b, 1))
@@ -205,7 +205,7 @@ def test_cancel_what_is_behind_another(device: Device) -> None:
     """In the ring and not begun: it ends without a tile, the ones around it run."""
     out, seen = zeros(device), zeros(device)
     one, ten, hundred = add(device, 1), add(device, 10), add(device, 100)
-    slow = long(device, zeros(device, 100))
+    slow = long(device, zeros(device, 100), regions=100)
     device.queue.execute(slow)
     operations = [device.queue.execute(p, [out, seen]) for p in (one, ten, hundred)]
     assert operations[1].cancel()
