@@ -55,6 +55,7 @@ enum tw_status {
   TW_SKIPPED = 258,           // written by the host: what it needs has failed; does not halt the ring
   TW_ENDED = 259,             // success; written when the last tile is done: too late to cancel
   TW_STUCK = 260,             // written by the host: a thread did not come back from its tile
+  TW_LOST = 261,              // written by the host: a thread was ended between two tiles
 };
 
 // ---------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ typedef struct tw_step {
 #define TW_TILE_BITS 24
 #define TW_CLOSED 16777215
 #define TW_RING 64  // submissions in the ring; a host that has more keeps them
-#define TW_PATIENCE 250000  // us without any event after which a submitting thread looks around
+#define TW_PATIENCE 20000  // us without any event after which a submitting thread looks around
 
 // Written by the host before it adds one to `pushed`; after that only `status` changes, by
 // compare-and-swap from 0, and whoever wins writes where it failed. The record stays until the host

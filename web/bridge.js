@@ -251,6 +251,13 @@ export class Bridge {
     this.announce(QUEUE_POSTED, this.generation);
   }
 
+  /** Ends all workers; those that come next are on another queue. */
+  abandonWorkers() {
+    // One that is in the middle of a kernel runs on for a while: it must find its queue closed.
+    this.announce(QUEUE_SHUTDOWN, 1);
+    this.pool?.abandon();
+  }
+
   /** Writes a word of the queue and wakes all that wait there. @param {number} field @param {number} value */
   announce(field, value) {
     if (this.queue) this.executor?.call("tw_announce", this.queue, this.queue + field, value);

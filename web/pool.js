@@ -53,10 +53,16 @@ export class Pool {
     for (const worker of this.workers) worker.postMessage(message);
   }
 
-  close() {
+  /** Ends all workers but keeps what is loaded for those that come. */
+  abandon() {
     for (const worker of this.workers) worker.terminate();
     this.workers.length = 0;
     this.threads.length = 0;
+    this.faults.length = 0;
+  }
+
+  close() {
+    this.abandon();
     this.loaded.clear();
   }
 }

@@ -1,4 +1,4 @@
-// nop, fail, trap, work, trace and the smallest kernels of each form: see probe.wit. A tile is one x.
+// nop, fail, trap, work, trace, hang and the smallest kernels of each form: see probe.wit. A tile is one x.
 #include "bindings.h"
 #include "probe.h"
 
@@ -77,5 +77,21 @@ uint32_t f32_abs(const tw_dispatch *d, const tw_tile *t) {
   if (!tw_holds(d, F32_ABS_DATA, d->count_x, 4)) return TW_BINDING_TOO_SHORT;
   float *data = TW_DATA(float, d, F32_ABS_DATA);
   data[t->x] = __builtin_fabsf(data[t->x]);
+  return TW_OK;
+}
+
+uint32_t hang(const tw_dispatch *d, const tw_tile *t) {
+  const hang_params *p = d->params;
+  uint32_t *words = d->bindings[HANG_WORDS].data;
+  if (d->bindings[HANG_WORDS].length < 8) return TW_BINDING_TOO_SHORT;
+  if (t->worker == 0) {
+    // The engine must not take the value from a register.
+    for (uint32_t i = 0; i < p->spins; i++)
+      if (__atomic_load_n(&words[1], __ATOMIC_SEQ_CST)) break;
+    return TW_OK;
+  }
+  __atomic_store_n(&words[1], t->worker, __ATOMIC_SEQ_CST);
+  while (!__atomic_load_n(&words[0], __ATOMIC_SEQ_CST)) {
+  }
   return TW_OK;
 }

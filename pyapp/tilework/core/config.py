@@ -65,3 +65,11 @@ SHARED_SLICE: Final = 0.001
 
 # Seconds that a wait with a time-out computes at least.
 LEAST_SLICE: Final = 0.0001
+
+# Seconds that a tile may take on a worker before the workers are given up and started anew. Tiles
+# are cut to some microseconds; the rest is room for a machine that is asleep or overloaded.
+WATCHDOG: Final = 10.0
+
+# Seconds after which a terminated browser worker runs no more: a browser that cannot interrupt it
+# at once does so after two.
+STALE: Final = 4.0

@@ -71,6 +71,10 @@ class KernelFailure(RuntimeException):
         self.command = command
 
 
+class ThreadLost(RuntimeException):
+    """A thread was ended in the middle of a submission; later submissions are not affected."""
+
+
 class DeviceLost(TileworkError, RuntimeError):
     """The device is closed or its threads cannot be brought back."""
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tilework.core.config import IMPORT_ALIGNMENT, SCRATCH, STACK
+from tilework.core.config import IMPORT_ALIGNMENT, SCRATCH
 from tilework.core.errors import DeviceLost, InvalidArgument, OutOfMemory, Unsupported
-from tilework.hal._abi import THREAD_GENERATION, THREAD_SIZE, TW_ALIGNMENT
+from tilework.hal._abi import THREAD_GENERATION
 from tilework.hal.allocator import Allocator, Statistics
 from tilework.hal.buffer import Buffer, Imported
 from tilework.hal.command_buffer import CommandBuffer
@@ -21,9 +21,10 @@ from tilework.hal.executable import Entry, Executable, Executables
 from tilework.hal.failure import failure
 from tilework.hal.library import kernel_module
 from tilework.hal.queue import Queue
-from tilework.hal.ring import RING_BYTES, Ring
+from tilework.hal.ring import Ring
 from tilework.hal.scheduler import Scheduler
 from tilework.hal.semaphore import Semaphore
+from tilework.hal.threads import Threads
 from tilework.hal.usage import Access, MemoryType, Usage, names
 
 if TYPE_CHECKING:
@@ -48,19 +49,17 @@ class Device:
         self.imported = 0  # bytes of outside memory that buffers stand on
         visible = driver.view(0, 0) is not None
         self.memory = MemoryType.DEVICE | (MemoryType.HOST_VISIBLE if visible else MemoryType(0))
-        self._queue = self._cleared(RING_BYTES, "queue")
-        self._threads = [self._make_thread(worker) for worker in range(driver.threads)]
-        self.ring = Ring(driver, self._queue, [thread.address for thread in self._threads])
+        self._pool = Threads(self)
+        self._threads = self._pool.blocks
+        self.ring = Ring(driver, self._pool)
         self._scheduler = Scheduler(driver, self.ring)
         self.queue = Queue(self, self._scheduler)
         self.allocator.on_release = self._scheduler.fed
-        driver.start(self._stack_top(0))
+        self._pool.start()
         binary = kernel_module("processor", "simd")
         self._families["processor"] = self.executables.load("processor", binary, processor=True)
         self.build = self._choose(build)
-        for worker in range(1, driver.threads):
-            thread = self._threads[worker].address
-            driver.add_worker(self._queue.address, thread, self._stack_top(worker))
+        self._pool.start_workers()
 
     # -- what it is ----------------------------------------------------------------------------
 
@@ -91,6 +90,7 @@ class Device:
     def statistics(self) -> Statistics:
         """Bytes of device memory in use, reserved and at the peak; imported, copied, totals."""
         self.executables.settle()
+        self._pool.settle()
         return replace(
             self.allocator.statistics,
             imported=self.imported,
@@ -296,25 +296,6 @@ class Device:
     def _check_open(self) -> None:
         if self._closed:
             raise DeviceLost("the device is closed; open a new one")
-
-    def _cleared(self, nbytes: int, label: str) -> Buffer:
-        buffer = self.allocate(nbytes, label)
-        self.driver.clear(buffer.address, nbytes)
-        return buffer
-
-    def _make_thread(self, worker: int) -> Buffer:
-        """tw_thread, then its stack, then its scratch, in one buffer."""
-        buffer = self._cleared(THREAD_SIZE + STACK + SCRATCH, f"thread {worker}")
-        may_block = 1 if worker or self.driver.may_block else 0
-        scratch = buffer.address + THREAD_SIZE + STACK
-        buffer.write(
-            struct.pack("<5I", self._queue.address, worker, scratch, SCRATCH, may_block)
-        )
-        return buffer
-
-    def _stack_top(self, worker: int) -> int:
-        top = self._threads[worker].address + THREAD_SIZE + STACK
-        return top // TW_ALIGNMENT * TW_ALIGNMENT
 
     def _choose(self, build: str) -> str:
         if build in BUILDS:

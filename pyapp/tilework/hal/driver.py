@@ -7,7 +7,7 @@ allocator, and the driver does as told. Adding one means one file in `hal/driver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 # Anything with the buffer protocol, C-contiguous; the browser driver also takes a JS Uint8Array.
@@ -86,6 +86,12 @@ class Driver(Protocol):
 
     def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
         """Starts one more thread on the queue."""
+
+    def abandon_workers(self) -> Callable[[], bool]:
+        """Gives up on all workers: their queue is shut down and they end as soon as they can.
+
+        Returns a function that says whether they can touch memory no more.
+        """
 
     # The ring: see `tilework.hal.ring`, which owns the addresses and the numbers. `ended` and
     # `target` count submissions modulo 2**32; a driver may return them with any multiple added.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tilework.core.errors import KernelFailure
+from tilework.core.errors import KernelFailure, ThreadLost
 from tilework.hal._abi import Status
 
 if TYPE_CHECKING:
@@ -17,11 +17,20 @@ _WORDS: dict[int, str] = {
     Status.SCRATCH_TOO_SMALL: "it needs more scratch",
     Status.INDEX_OUT_OF_RANGE: "the data holds an index outside its axis",
     Status.TRAPPED: "it trapped",
+    Status.STUCK: (
+        "it did not come back; it loops for ever, or its thread was ended. The threads were "
+        "started anew"
+    ),
 }
 
 
-def failure(program: Program, outcome: Outcome) -> KernelFailure:
-    """The error for a submission of `program` that a kernel has ended."""
+def failure(program: Program, outcome: Outcome) -> KernelFailure | ThreadLost:
+    """The error for a submission of `program` that did not succeed."""
+    if outcome.status == Status.LOST:
+        return ThreadLost(
+            f"a thread was ended while it worked on {program.label or 'a program'}; what that has "
+            "written is undefined, the threads were started anew"
+        )
     info = program.commands[outcome.command]
     if outcome.status == Status.COUNTS_TOO_LARGE:
         return _counts_too_large(program, outcome, info)

@@ -11,19 +11,20 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from tilework.core.config import SLICE, SLICE_TILES
+from tilework.core.config import SLICE, SLICE_TILES, WATCHDOG
 from tilework.core.errors import InvalidArgument
 from tilework.hal._abi import (
     QUEUE_CLAIM,
     QUEUE_DONE,
     QUEUE_ENDED,
     QUEUE_HALTED,
+    QUEUE_PUSHED,
     QUEUE_RING,
     QUEUE_RUNNING,
     QUEUE_SIZE,
+    SUBMISSION_FAILED_COMMAND,
     SUBMISSION_SIZE,
     SUBMISSION_STATUS,
     TW_CLOSED,
@@ -33,10 +34,9 @@ from tilework.hal._abi import (
 )
 
 if TYPE_CHECKING:
-    from tilework.hal.buffer import Buffer
     from tilework.hal.driver import Driver
+    from tilework.hal.threads import Threads
 
-RING_BYTES = QUEUE_SIZE + TW_RING * SUBMISSION_SIZE
 _MODULUS = 1 << 32
 
 
@@ -50,20 +50,39 @@ class Outcome(NamedTuple):
 
 
 class Ring:
-    """`memory` is cleared and has RING_BYTES; `threads` are the addresses of the tw_threads."""
+    """`device.ring`; one for each device, on its Threads.
 
-    def __init__(self, driver: Driver, memory: Buffer, threads: Sequence[int]) -> None:
+    It is also the watchdog. A tile that takes longer than `patience` seconds, or a worker that was
+    ended within one, leaves its region unfinished for ever; whoever waits notices. The open
+    submission then ends with status STUCK, the workers are started anew and the ring halts as after
+    any failure; memory and what was pushed behind stay. The submitting thread has no watchdog: a
+    kernel that loops for ever there loops for ever.
+    """
+
+    def __init__(self, driver: Driver, pool: Threads) -> None:
         self._driver = driver
-        self._memory = memory
-        self._queue = memory.address
-        self._threads = tuple(threads)
+        self._pool = pool
         self._submit = driver.submit
-        self._first = self._queue + QUEUE_SIZE
-        memory.write(struct.pack("<Q", TW_CLOSED), QUEUE_CLAIM)
-        memory.write(struct.pack("<I", self._first), QUEUE_RING)
         self._pushed = 0
         self._ended = 0  # as far as was seen
         self._retired = 0
+        self._entries: dict[int, tuple[int, int, int]] = {}  # not retired: program, state, slots
+        self.patience = WATCHDOG  # seconds that one tile may take
+        self._seen = (b"", 0.0)  # progress, and since when it is the same
+        self._next_look = 0.0
+        self._take(pool)
+
+    def _take(self, pool: Threads) -> None:
+        """Begins on the pool's queue, with the numbers as they are."""
+        self._memory = pool.queue
+        self._queue = pool.queue.address
+        self._threads = tuple(pool.addresses)
+        self._first = self._queue + QUEUE_SIZE
+        self._memory.write(struct.pack("<Q", TW_CLOSED), QUEUE_CLAIM)
+        self._memory.write(struct.pack("<I", self._first), QUEUE_RING)
+        ended = self._ended % _MODULUS
+        self._memory.write(struct.pack("<I", ended), QUEUE_PUSHED)
+        self._memory.write(struct.pack("<I", ended), QUEUE_ENDED)
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -125,6 +144,7 @@ class Ring:
         if not self.free:
             raise InvalidArgument(f"all {TW_RING} slots of the ring are taken; retire some")
         self._driver.push(self._queue, program, state, slots)
+        self._entries[self._pushed] = program, state, slots
         self._pushed += 1
         return self._pushed - 1
 
@@ -139,7 +159,9 @@ class Ring:
 
     def retire(self, ended: int) -> None:
         """The outcomes below `ended` have been read; their slots may be used again."""
-        self._retired = max(self._retired, ended)
+        while self._retired < ended:
+            self._entries.pop(self._retired, None)
+            self._retired += 1
 
     def go_on(self) -> None:
         """After a halt: opens what follows."""
@@ -159,7 +181,7 @@ class Ring:
         """
         if seconds is None:
             while self._pass(target, tiles, TW_PATIENCE) < target and not (tiles or self.halted):
-                pass
+                self._watch()
             return self._ended
         deadline = time.monotonic() + seconds
         while True:
@@ -169,6 +191,7 @@ class Ring:
             microseconds = min(int(left * 1e6) + 1, TW_PATIENCE)
             if self._pass(target, tiles or SLICE_TILES, microseconds) >= target:
                 return self._ended
+            self._watch()
             if tiles or self.halted:
                 return self._ended
 
@@ -188,8 +211,53 @@ class Ring:
                 self._saw(await self._driver.ended(self._queue, target % _MODULUS, left))
             if self._progress() == before:
                 self._pass(target, SLICE_TILES, 0)
+                self._watch()
                 await asyncio.sleep(0)
         return self._ended
+
+    # -- the watchdog --------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Gives up on the workers when nothing has happened for `patience` seconds."""
+        now = time.monotonic()
+        if now < self._next_look or len(self._threads) == 1:
+            return
+        self._next_look = now + self.patience / 8
+        progress = self._progress()
+        if progress != self._seen[0]:
+            self._seen = progress, now
+        elif now - self._seen[1] >= self.patience:
+            self._seen = b"", now
+            self._renew()
+
+    def _renew(self) -> None:
+        number, old = self.look(), self._memory
+        if number == self._pushed or self.halted:
+            return
+        stuck = self._pool.stuck()
+        # From here on a stale worker finds that its submission has failed, and then a closed shop.
+        won = self._driver.cancel(self._slot(number), Status.STUCK if stuck else Status.LOST)
+        if not won and self.look() > number:
+            return  # it has come back after all
+        slots = old.read(QUEUE_SIZE)
+        self._pool.renew()
+        self._ended = number + 1
+        self._take(self._pool)
+        self._memory.write(slots, QUEUE_SIZE)
+        if stuck and won:
+            worker, command, tile = stuck
+            record = struct.pack("<5I", command, *tile, worker)
+            self._memory.write(
+                record, self._slot(number) - self._queue + SUBMISSION_FAILED_COMMAND
+            )
+        self._memory.write(struct.pack("<I", 1), QUEUE_HALTED)
+        for behind in range(number + 1, self._pushed):
+            at = behind % TW_RING * SUBMISSION_SIZE + SUBMISSION_STATUS
+            status = struct.unpack_from("<I", slots, at)[0]
+            self._driver.push(self._queue, *self._entries[behind])
+            if status:
+                self._driver.cancel(self._slot(behind), status)
+        self._pool.start_workers()
 
     # -- inside --------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import json
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,7 @@ import pyodide_js
 from pyodide.code import run_js
 from pyodide.ffi import JsException, JsProxy, to_js
 
+from tilework.core.config import STALE
 from tilework.core.errors import DeviceLost, InvalidExecutable, NoSuchFile, OutOfMemory, Unsupported
 from tilework.hal._abi import TW_ALIGNMENT
 from tilework.hal.driver import Data
@@ -182,6 +183,11 @@ class BrowserDriver:
 
     def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
         self._bridge.addWorker(queue, thread, stack_top, _IDLE_SPINS)
+
+    def abandon_workers(self) -> Callable[[], bool]:
+        self._bridge.abandonWorkers()
+        end = time.monotonic() + STALE
+        return lambda: time.monotonic() > end
 
     def is_ready(self, thread: int) -> bool:
         return bool(self._bridge.isReady(thread))

@@ -16,7 +16,7 @@ import time
 import urllib.request
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ _MAX_PAGES = 65536
 _TABLE = 256  # slots to begin with
 _FUTEX_MICROSECONDS = 100_000  # a safety net: whatever happens wakes the futex
 _IDLE_SPINS = 2_000  # a desktop run shares its cores with pytest; do not burn them
+_LAST_SECONDS = 5.0  # a closing device waits for its threads, but not for one that never comes back
 _LOOK_SECONDS = 0.0005  # between two looks of an event loop at what has ended
 
 
@@ -189,9 +190,10 @@ class _Machine:
         """A worker thread's life."""
         try:
             executor = _Executor(self.engine, self.memory, stack_top)
-            inbox = self.inboxes[thread]
+            inbox = self.inboxes.get(thread)
             parameters = (_IDLE_SPINS, _FUTEX_MICROSECONDS)
-            while not self.stopped:
+            # None, or another, once this worker was given up.
+            while inbox is not None and self.inboxes.get(thread) is inbox and not self.stopped:
                 while inbox:
                     message = inbox.popleft()
                     message.apply(executor)
@@ -350,21 +352,31 @@ class DesktopDriver(VisibleMemory):
         worker.start()
         self._workers.append(worker)
 
+    def abandon_workers(self) -> Callable[[], bool]:
+        """As `Driver` says, but a Python thread cannot be ended.
+
+        One that loops for ever goes on for ever, on a core of its own and in memory that is never
+        used again; one that comes back from its kernel ends.
+        """
+        self._announce(QUEUE_SHUTDOWN, 1)
+        machine, workers = self._machine, self._workers
+        machine.inboxes.clear()
+        machine.faults.clear()
+        self._workers = []
+        return lambda: not any(worker.is_alive() for worker in workers)
+
     def _announce(self, field: int, value: int) -> None:
         if self._queue:
             self._submitting.call("tw_announce", self._queue, self._queue + field, value)
 
     def submit(self, thread: int, program: int, state: int, slots: int) -> int:
-        self._machine.check()
         parameters = (program, state, slots)
         return self._submitting.run("tw_submit", thread, parameters, "tw_resume", ())
 
     def push(self, queue: int, program: int, state: int, slots: int) -> None:
-        self._machine.check()
         self._submitting.call("tw_push", queue, program, state, slots)
 
     def wait(self, thread: int, target: int, tiles: int, microseconds: int) -> int:
-        self._machine.check()
         parameters = (target, tiles, microseconds)
         return self._submitting.run("tw_wait", thread, parameters, "tw_wait", parameters)
 
@@ -411,5 +423,5 @@ class DesktopDriver(VisibleMemory):
         if self._executor is not None:
             self._announce(QUEUE_SHUTDOWN, 1)
         for worker in self._workers:
-            worker.join()
+            worker.join(_LAST_SECONDS)
         self._executor = None

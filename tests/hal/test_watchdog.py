@@ -1,0 +1,203 @@
+"""Threads that do not come back: what was open fails, all else goes on, on new threads."""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+import pytest
+
+from tests.hal.opened import OPENED
+from tilework.core.errors import KernelFailure
+from tilework.hal import Device, Program, open_device
+from tilework.hal._abi import Status
+from tilework.hal.kernels.probe import HANG, TRACE, HangParams, TraceParams
+
+PATIENCE = 0.4  # seconds, instead of ten
+SPINS = 200_000_000  # looks of the submitting thread until it gives up waiting for a worker
+
+
+def several() -> bool:
+    """Whether this place gives a device more than one thread."""
+    return sys.platform != "emscripten" or max(OPENED) > 1
+
+
+# Inline there are no workers: the one thread that could hang is the one that would notice.
+pytestmark = pytest.mark.skipif(
+    "not __import__('tests.hal.test_watchdog', fromlist=['several']).several()",
+    reason="one thread has no workers to watch",
+)
+
+
+async def opened(threads: int) -> Device:
+    device = open_device(threads)
+    assert await device.ready()
+    device.ring.patience = PATIENCE
+    return device
+
+
+class Hanging:
+    """A program whose second tile hangs on a worker until it is let go, if ever."""
+
+    def __init__(self, device: Device) -> None:
+        self.words = device.allocate(8, "words")
+        commands = device.command_buffer("model")
+        commands.dispatch(HANG, (2, 1, 1), HangParams(SPINS), [self.words], label="Loop 'x'")
+        self.program = commands.finish()
+        self.hold()
+
+    def hold(self) -> None:
+        self.words.write(bytes(8))
+
+    def let_go(self) -> None:
+        self.words.write(struct.pack("<I", 1))
+
+    def free(self) -> None:
+        self.program.free()
+        self.words.free()
+
+
+class Counting:
+    """A program that adds one to a hundred numbers."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.out, self.seen = device.allocate(400, "out"), device.allocate(400, "seen")
+        self.out.write(bytes(400))
+        commands = device.command_buffer("count")
+        commands.dispatch(TRACE, (100, 1, 1), TraceParams(1), [self.out, self.seen])
+        self.program: Program = commands.finish()
+        self.expected = 0
+
+    def run(self, times: int = 20) -> None:
+        for _ in range(times):
+            self.device.submit(self.program)
+        self.added(times)
+
+    def added(self, times: int) -> None:
+        self.expected += times
+        assert struct.unpack("<100I", self.out.read()) == (self.expected,) * 100
+
+    def free(self) -> None:
+        self.program.free()
+        self.out.free()
+        self.seen.free()
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+async def test_a_kernel_that_loops_for_ever_is_named(threads: int) -> None:
+    device = await opened(threads)
+    hanging, counting = Hanging(device), Counting(device)
+    counting.run()
+    for _ in range(2):
+        hanging.hold()
+        with pytest.raises(KernelFailure, match=r"kernel hang \(Loop 'x'\) failed") as caught:
+            device.submit(hanging.program)
+        assert "it did not come back" in str(caught.value)
+        assert caught.value.status == Status.STUCK
+        assert caught.value.command == 0
+        assert caught.value.tile in ((0, 0, 0), (1, 0, 0))
+        counting.run()  # by this thread alone, until the new workers have started
+        assert await device.ready(), "the new workers did not start"
+        assert device.ready_threads == threads
+        counting.run()
+    hanging.let_go()
+    counting.free()
+    hanging.free()
+    device.close()
+
+
+async def test_what_was_pushed_behind_runs_on_the_new_threads() -> None:
+    device = await opened(2)
+    ring = device.ring
+    hanging, counting = Hanging(device), Counting(device)
+    counting.run(1)
+    programs = [counting.program, hanging.program, *[counting.program] * 3]
+    numbers = []
+    for program in programs:
+        program.begin()
+        table = program.bind()
+        numbers.append(ring.push(program.image.address, program.state.address, table))
+    assert ring.cancel(numbers[3], Status.SKIPPED)
+    assert ring.wait(ring.pushed) == numbers[1] + 1
+    assert ring.halted
+    assert ring.outcome(numbers[0]).status == Status.ENDED
+    assert ring.outcome(numbers[1]).status == Status.STUCK
+    ring.go_on()
+    assert ring.wait(ring.pushed) == ring.pushed
+    assert ring.outcome(numbers[3]).status == Status.SKIPPED
+    assert ring.outcome(numbers[4]).status == Status.ENDED
+    ring.retire(ring.pushed)
+    for program in programs:
+        program.end()
+    counting.added(3)
+    counting.run()
+    hanging.let_go()
+    counting.free()
+    hanging.free()
+    device.close()
+
+
+async def test_a_stale_worker_harms_nobody() -> None:
+    """It comes back from its kernel when its submission is long over and others run."""
+    device = await opened(2)
+    hanging, counting = Hanging(device), Counting(device)
+    for _ in range(5):
+        hanging.hold()
+        with pytest.raises(KernelFailure, match="did not come back"):
+            device.submit(hanging.program)
+        counting.run(5)
+        hanging.let_go()
+        counting.run(200)
+        assert await device.ready()
+        counting.run(200)
+    counting.free()
+    hanging.free()
+    device.close()
+
+
+async def test_an_awaited_wait_notices_too() -> None:
+    device = await opened(2)
+    ring = device.ring
+    hanging, counting = Hanging(device), Counting(device)
+    hanging.program.begin()
+    hanging.program.bind()
+    number = ring.push(hanging.program.image.address, hanging.program.state.address, 0)
+    # The event loop's thread does not compute while workers do: one worker takes both tiles.
+    assert await ring.ended(number + 1, 30) == number + 1
+    assert ring.outcome(number).status == Status.STUCK
+    ring.retire(ring.pushed)
+    ring.go_on()
+    hanging.program.end()
+    counting.run()
+    hanging.let_go()
+    counting.free()
+    hanging.free()
+    device.close()
+
+
+async def test_a_long_tile_is_not_a_lost_one() -> None:
+    device = await opened(2)
+    device.ring.patience = 10.0
+    hanging, counting = Hanging(device), Counting(device)
+
+    import asyncio
+
+    async def later() -> None:
+        await asyncio.sleep(0.6)
+        hanging.let_go()
+
+    hanging.program.begin()
+    table = hanging.program.bind()
+    ring = device.ring
+    number = ring.push(hanging.program.image.address, hanging.program.state.address, table)
+    waiting = asyncio.ensure_future(later())
+    assert await ring.ended(number + 1, 30) == number + 1
+    await waiting
+    assert ring.outcome(number).status == Status.ENDED
+    ring.retire(ring.pushed)
+    hanging.program.end((), table)
+    counting.run()
+    counting.free()
+    hanging.free()
+    device.close()
