@@ -54,6 +54,9 @@ let draining = false;
 // After a change that could not be carried out the table is not what others think it is: the worker
 // says so in its tw_thread, where a host sees it that never goes back to its event loop, and ends.
 let failed = false;
+// Ends the wait in the event loop: after a change this thread may take what it could not before, and
+// nobody else announces that.
+let look = () => {};
 
 /** @param {Int32Array} words @param {Start} own */
 async function live(words, own) {
@@ -67,7 +70,9 @@ async function live(words, own) {
     Atomics.add(words, sleepers, 1);
     const wait = Atomics.waitAsync(words, wake, seen, IDLE_MILLISECONDS);
     // A message is a task of its own; a value that is already there would starve it.
-    await (wait.async ? wait.value : new Promise((resolve) => setTimeout(resolve, 0)));
+    const changed = new Promise((resolve) => { look = () => resolve(undefined); });
+    const turn = wait.async ? wait.value : new Promise((resolve) => setTimeout(resolve, 0));
+    await Promise.race([turn, changed]);
     Atomics.sub(words, sleepers, 1);
   }
   self.close();
@@ -96,6 +101,7 @@ function receive(message) {
     throw error;
   }
   Atomics.store(words, (start.thread + THREAD_GENERATION) / 4, message.generation);
+  look();
   if (message.kind === "load" && message.processor && !draining) {
     draining = true;
     // A rejection here is a fault of the processor or of this file; the pool sees the error event.

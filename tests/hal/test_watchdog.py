@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,7 +16,7 @@ from tilework.hal._abi import Status
 from tilework.hal.kernels.probe import HANG, TRACE, HangParams, TraceParams
 
 PATIENCE = 0.4  # seconds, instead of ten
-SPINS = 200_000_000  # looks of the submitting thread until it gives up waiting for a worker
+SPINS = 4_000_000_000  # looks of the submitting thread, some seconds, until it gives up waiting
 
 
 def several() -> bool:
@@ -84,10 +86,23 @@ class Counting:
         self.seen.free()
 
 
+def pushed(device: Device, programs: Sequence[Program]) -> tuple[list[int], list[int]]:
+    """Their numbers in the ring and their slot tables."""
+    tables: list[int] = []
+    numbers: list[int] = []
+    for program in programs:
+        program.begin()
+        tables.append(program.bind())
+        addresses = program.image.address, program.state.address
+        numbers.append(device.ring.push(*addresses, tables[-1]))
+    return numbers, tables
+
+
 @pytest.mark.parametrize("threads", [2, 4])
 async def test_a_kernel_that_loops_for_ever_is_named(threads: int) -> None:
     device = await opened(threads)
     hanging, counting = Hanging(device), Counting(device)
+    assert await device.ready(), "the workers did not load the kernels"
     counting.run()
     for _ in range(2):
         hanging.hold()
@@ -111,13 +126,10 @@ async def test_what_was_pushed_behind_runs_on_the_new_threads() -> None:
     device = await opened(2)
     ring = device.ring
     hanging, counting = Hanging(device), Counting(device)
+    assert await device.ready(), "the workers did not load the kernels"
     counting.run(1)
     programs = [counting.program, hanging.program, *[counting.program] * 3]
-    numbers = []
-    for program in programs:
-        program.begin()
-        table = program.bind()
-        numbers.append(ring.push(program.image.address, program.state.address, table))
+    numbers, tables = pushed(device, programs)
     assert ring.cancel(numbers[3], Status.SKIPPED)
     assert ring.wait(ring.pushed) == numbers[1] + 1
     assert ring.halted
@@ -128,8 +140,8 @@ async def test_what_was_pushed_behind_runs_on_the_new_threads() -> None:
     assert ring.outcome(numbers[3]).status == Status.SKIPPED
     assert ring.outcome(numbers[4]).status == Status.ENDED
     ring.retire(ring.pushed)
-    for program in programs:
-        program.end()
+    for program, table in zip(programs, tables, strict=True):
+        program.end((), table)
     counting.added(3)
     counting.run()
     hanging.let_go()
@@ -142,6 +154,7 @@ async def test_a_stale_worker_harms_nobody() -> None:
     """It comes back from its kernel when its submission is long over and others run."""
     device = await opened(2)
     hanging, counting = Hanging(device), Counting(device)
+    assert await device.ready(), "the workers did not load the kernels"
     for _ in range(5):
         hanging.hold()
         with pytest.raises(KernelFailure, match="did not come back"):
@@ -160,15 +173,14 @@ async def test_an_awaited_wait_notices_too() -> None:
     device = await opened(2)
     ring = device.ring
     hanging, counting = Hanging(device), Counting(device)
-    hanging.program.begin()
-    hanging.program.bind()
-    number = ring.push(hanging.program.image.address, hanging.program.state.address, 0)
+    assert await device.ready(), "the workers did not load the kernels"
+    [number], [table] = pushed(device, [hanging.program])
     # The event loop's thread does not compute while workers do: one worker takes both tiles.
     assert await ring.ended(number + 1, 30) == number + 1
     assert ring.outcome(number).status == Status.STUCK
     ring.retire(ring.pushed)
     ring.go_on()
-    hanging.program.end()
+    hanging.program.end((), table)
     counting.run()
     hanging.let_go()
     counting.free()
@@ -180,17 +192,14 @@ async def test_a_long_tile_is_not_a_lost_one() -> None:
     device = await opened(2)
     device.ring.patience = 10.0
     hanging, counting = Hanging(device), Counting(device)
-
-    import asyncio
+    assert await device.ready(), "the workers did not load the kernels"
 
     async def later() -> None:
         await asyncio.sleep(0.6)
         hanging.let_go()
 
-    hanging.program.begin()
-    table = hanging.program.bind()
     ring = device.ring
-    number = ring.push(hanging.program.image.address, hanging.program.state.address, table)
+    [number], [table] = pushed(device, [hanging.program])
     waiting = asyncio.ensure_future(later())
     assert await ring.ended(number + 1, 30) == number + 1
     await waiting

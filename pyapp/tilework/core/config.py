@@ -70,6 +70,6 @@ LEAST_SLICE: Final = 0.0001
 # are cut to some microseconds; the rest is room for a machine that is asleep or overloaded.
 WATCHDOG: Final = 10.0
 
-# Seconds after which a terminated browser worker runs no more: a browser that cannot interrupt it
-# at once does so after two.
-STALE: Final = 4.0
+# Seconds after which a terminated browser worker surely runs no more: a browser that cannot stop it
+# at once does so after two, and a machine may be busy.
+STALE: Final = 20.0
