@@ -1,4 +1,5 @@
-// nop, fail, trap, work, trace, hang and the smallest kernels of each form: see probe.wit. A tile is one x.
+// nop, fail, trap, work, trace, hang and the smallest kernels of each form: see probe.wit. A tile is
+// one x.
 #include "bindings.h"
 #include "probe.h"
 
