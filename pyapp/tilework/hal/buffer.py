@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tilework.core.errors import DeviceLost, InvalidArgument, NotReady, OutOfRange
 from tilework.hal.mapping import Mapping
-from tilework.hal.usage import Access, MemoryType, Usage, names
+from tilework.hal.usage import Access, MemoryType, Usage, names, word_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -68,8 +68,8 @@ class Buffer:
 
     __slots__ = (
         "__weakref__", "_address", "_freed", "_given_back", "_holds", "_offset", "_ready", "_root",
-        "access", "device", "imported", "label", "leaving", "memory", "nbytes", "operation",
-        "transient", "usage",
+        "access", "allows", "device", "imported", "label", "leaving", "memory", "nbytes",
+        "operation", "transient", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +100,7 @@ class Buffer:
         self.label = label
         self.usage = usage
         self.access = access or Access.ALL
+        self.allows: int = word_of(self.access, usage) if root is None else root.allows
         self.memory = memory
         self.imported: Imported | None = None
 

@@ -17,7 +17,7 @@ from tilework.hal.executable import Entry, Executable
 from tilework.hal.kernels.processor import COPY, FILL, FillParams
 from tilework.hal.program import Bindable, CommandInfo, Need, Program, Slot
 from tilework.hal.program_image import Command, ProgramImage, Ref
-from tilework.hal.usage import NEEDED, Access, Usage
+from tilework.hal.usage import NEEDED, Access, Usage, word_of
 
 if TYPE_CHECKING:
     from tilework.hal.device import Device
@@ -199,7 +199,7 @@ class CommandBuffer:
                 raise OutOfRange(f"{where}: {bindable!r} has a negative part")
         elif isinstance(bindable, Buffer):
             bindable.check_alive()
-            if access & ~bindable.access or usage & ~bindable.usage:
+            if word_of(access, usage) & ~bindable.allows:
                 refuse_use(where, bindable, access, usage)
             if bindable.device is not self._device:
                 raise InvalidArgument(f"{where}: {bindable!r} is another device's")

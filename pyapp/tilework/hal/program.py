@@ -15,7 +15,7 @@ from tilework.core.errors import DeviceLost, InvalidArgument, OutOfRange
 from tilework.hal._abi import BINDING_FORMAT, BINDING_SIZE
 from tilework.hal.buffer import Buffer, refuse_use
 from tilework.hal.executable import Executable
-from tilework.hal.usage import Access, Usage
+from tilework.hal.usage import Access, Usage, word_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ class Program:
         self.one_shot = one_shot
         self.in_flight = 0
         self._needs = needs
+        self._words = [word_of(need.access, need.usage) for need in needs]
         self._copies = copies
         self._retained = retained
         self._freed = self._used = False
@@ -117,13 +118,14 @@ class Program:
             raise InvalidArgument(
                 f"{self!r} has {len(self._needs)} slots, {len(slots)} buffers were given"
             )
-        for index, (buffer, need) in enumerate(zip(slots, self._needs, strict=True)):
+        for index, buffer in enumerate(slots):
+            need = self._needs[index]
             buffer.check_alive()
             if buffer.nbytes < need.nbytes:
                 raise OutOfRange(
                     f"slot {index} of {self!r} needs {need.nbytes:,} bytes, {buffer!r} is shorter"
                 )
-            if need.access & ~buffer.access or need.usage & ~buffer.usage:
+            if self._words[index] & ~buffer.allows:
                 refuse_use(f"slot {index} of {self!r}", buffer, need.access, need.usage)
             if buffer.device is not self.image.device:
                 raise InvalidArgument(f"slot {index} of {self!r}: {buffer!r} is another device's")

@@ -40,6 +40,11 @@ class MemoryType(IntFlag):
 NEEDED: Final = {"input": Access.READ, "output": Access.WRITE, "inout": Access.ALL}
 
 
+def word_of(access: int, usage: int) -> int:
+    """Both as one plain number: arithmetic on flags is slow, and each submission asks."""
+    return int(access) | int(usage) << 2
+
+
 def names(flags: IntFlag) -> str:
     """`flags` for a sentence: "READ and WRITE"."""
     return " and ".join(flag.name or "" for flag in type(flags) if _single(flag) and flag & flags)
