@@ -118,11 +118,14 @@ def test_time_runs_out(device: Device, seconds: float) -> None:
 
 
 def test_a_wait_takes_its_time(device: Device) -> None:
-    """Who polls with short waits must not spin: alone or not, the time passes."""
+    """Who polls with short waits must not spin: alone or not, the time passes.
+
+    Where a page is not isolated a clock shows whole milliseconds (WebKitGTK), hence two of them.
+    """
     began = time.monotonic()
     with pytest.raises(TimedOut):
         device.semaphore().wait(1, 0.05)
-    assert time.monotonic() - began >= 0.05
+    assert time.monotonic() - began >= 0.05 - 0.002
 
 
 def test_all_and_any(device: Device) -> None:
