@@ -1,6 +1,7 @@
 """Long runs, with progress: what a test does a few dozen times, done as often as is asked for.
 
     --loads N    N modules loaded and unloaded while submissions run on all threads
+    --kills N    N workers of a page ended in the middle of their work
 
 On the desktop, and with --page in a headless page as well (--page heap, --page inline: that mode).
 Prints the figures; not 0 where anything was wrong or did not come back.
@@ -33,6 +34,12 @@ figures = come_and_go(device, task["loads"], print)
 device.close()
 json.dumps({**dataclasses.asdict(figures), "words": str(figures)})
 """
+_KILLS = """
+import json
+from tests.hal.kills import kill_workers
+
+json.dumps(await kill_workers(task["threads"] or None, task["kills"], print))
+"""
 
 
 def main(arguments: list[str]) -> int:
@@ -41,12 +48,16 @@ def main(arguments: list[str]) -> int:
         prog="build.py soak", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--loads", type=int, default=0, metavar="N")
+    parser.add_argument("--kills", type=int, default=0, metavar="N")
     parser.add_argument("--threads", type=int, default=None, help="one for each core by default")
     parser.add_argument("--page", nargs="?", const="arena", choices=MODES, default=None)
     options = parser.parse_args(arguments)
-    if not options.loads:
+    if not options.loads and not options.kills:
         parser.error("say what is to be soaked, e.g. --loads 1000")
-    good = _loads("desktop", lambda tell: _on_the_desktop(options.loads, options.threads, tell))
+    good = not options.kills or _kills(options.page or "arena", options.kills, options.threads)
+    if not options.loads:
+        return 0 if good else 1
+    good &= _loads("desktop", lambda tell: _on_the_desktop(options.loads, options.threads, tell))
     if options.page:
         page: str = options.page
         good &= _loads(page, lambda tell: _in_a_page(page, options.loads, options.threads, tell))
@@ -62,6 +73,18 @@ def _loads(where: str, run: Callable[[Callable[[str], None]], dict[str, Any]]) -
         raise
     line.end(figures["words"])
     return not (figures["bytes_kept"] or figures["spans_kept"] or figures["slots_kept"])
+
+
+def _kills(mode: str, kills: int, threads: int | None) -> bool:
+    line = Line(f"kills, {mode}")
+    task = {"kills": kills, "threads": threads or 0}
+    try:
+        figures = _page(mode, _KILLS, task, line.progress)
+    except BaseException:
+        line.end("failed")
+        raise
+    line.end(", ".join(f"{name} {value:,}" for name, value in figures.items()))
+    return not (figures["wrong"] or figures["hangs"])
 
 
 def _on_the_desktop(
@@ -93,6 +116,10 @@ def _resident() -> int:
 def _in_a_page(
     mode: str, loads: int, threads: int | None, tell: Callable[[str], None]
 ) -> dict[str, Any]:
+    return _page(mode, _IN_PAGE, {"loads": loads, "threads": threads or 0}, tell)
+
+
+def _page(mode: str, entry: str, task: object, tell: Callable[[str], None]) -> dict[str, Any]:
     from tests.browser.in_page.outside import host, run
     from tests.browser.in_page.pages import MODES as PAGES
     from tools.engines import ENGINES
@@ -102,8 +129,8 @@ def _in_a_page(
     with ENGINES["chromium"].open(host(DIST, known.isolated)) as page:
         ended = run(
             page,
-            _IN_PAGE,
-            {"loads": loads, "threads": threads or 0},
+            entry,
+            task,
             registered=True,
             seconds=PATIENCE,
             memory=known.memory,
