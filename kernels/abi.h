@@ -151,10 +151,11 @@ typedef struct tw_queue {
   uint32_t shutdown;            // 1: threads leave their loops; written by the host
   // the ring
   TW_LINE uint32_t pushed;      // submissions pushed, modulo 2^32; written by the submitting thread
-  uint32_t ended;               // of these, ended; a futex of hosts that wait asynchronously
   uint32_t watchers;            // of `ended`
-  uint32_t running;             // 1: some thread opens, runs or ends one; by compare-and-swap
+  // These two change in one store when a submission ends, so that nobody sees one without the other.
+  uint32_t ended;               // of the pushed, ended; a futex of hosts that wait asynchronously
   uint32_t halted;              // 1: number ended - 1 failed, and the host has not looked at it yet
+  uint32_t running;             // 1: some thread opens, runs or ends one; by compare-and-swap
   tw_submission *ring;          // number n lies in ring[n % TW_RING]
   // open; written while the claim is closed, by the thread that has set `running`
   TW_LINE tw_submission *current;

@@ -18,6 +18,8 @@
 //
 // Why no push is lost: pushing and ending both look for something to open after they have written
 // what the other looks at (`pushed`, `running`), so one of them sees it.
+#include <stddef.h>
+
 #include "processor.h"
 
 #define EXPORT(name) __attribute__((export_name(#name)))
@@ -155,12 +157,20 @@ static int open_submission(tw_queue *q, tw_submission *s) {
   return open_region(q, 0);
 }
 
+// `ended` and `halted` in one store: a host that saw a failed submission ended and the ring not
+// halted, or the ring halted and the submission not ended, would take another's end for its.
+static void store_end(tw_queue *q, uint32_t ended, uint32_t halted) {
+  _Static_assert(offsetof(tw_queue, ended) % 8 == 0, "one store of eight bytes");
+  _Static_assert(offsetof(tw_queue, halted) == offsetof(tw_queue, ended) + 4, "side by side");
+  STORE(*(uint64_t *)&q->ended, (uint64_t)halted << 32 | ended);
+}
+
 // Ends the current submission. Its slot is the host's again as soon as `ended` is written.
 static void end_submission(tw_queue *q) {
   uint32_t *status = &q->current->status;
-  if (!swap(status, TW_OK, TW_ENDED) && LOAD(*status) != TW_SKIPPED) STORE(q->halted, 1);
+  uint32_t failed = !swap(status, TW_OK, TW_ENDED) && LOAD(*status) != TW_SKIPPED;
   STORE(q->claim, (tag_of(LOAD(q->claim)) + 1) << TW_TILE_BITS | TW_CLOSED);
-  STORE(q->ended, q->ended + 1);
+  store_end(q, q->ended + 1, failed);
   STORE(q->running, 0);
   announce(q);
   if (LOAD(q->watchers)) __builtin_wasm_memory_atomic_notify((int *)&q->ended, ~0u);
