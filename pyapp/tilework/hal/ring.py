@@ -182,7 +182,7 @@ class Ring:
         if seconds is None:
             while self._pass(target, tiles, TW_PATIENCE) < target and not (tiles or self.halted):
                 self._watch()
-            return self._ended
+            return self.look()  # what has halted may have ended after the last count
         deadline = time.monotonic() + seconds
         while True:
             left = deadline - time.monotonic()
@@ -193,7 +193,7 @@ class Ring:
                 return self._ended
             self._watch()
             if tiles or self.halted:
-                return self._ended
+                return self.look()
 
     async def ended(self, target: int, seconds: float | None = None) -> int:
         """As `wait`, with the event loop left free.
