@@ -152,8 +152,11 @@ static inline void tw_strip_any(const tw_strip *s, uint32_t rows) {
   }
 }
 
-// Strips that `rows` are cut into; rows / strips each and one more in the first rows % strips, for a
-// strip of one or two rows takes as long as one of four.
+// Strips that `rows` are cut into, and the rows of number `n`: as even as can be, for a strip of one
+// or two rows takes as long as one of four.
 static inline uint32_t tw_strips(uint32_t rows) { return (rows + TW_ROWS - 1) / TW_ROWS; }
+static inline uint32_t tw_strip_length(uint32_t rows, uint32_t strips, uint32_t n) {
+  return rows / strips + (n < rows % strips);
+}
 
 #endif

@@ -174,7 +174,7 @@ uint32_t f32_attention(const tw_dispatch *d, const tw_tile *t) {
       s.ahead = (const uint8_t *)zeros;
       for (uint32_t j = 0; j < count; j += TW_PANEL)
         for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip) {
-          strip = group / strips + (n < group % strips);
+          strip = tw_strip_length(group, strips, n);
           s.a = q + (size_t)(i0 + i) * p->q_row;
           s.b = turned + (size_t)j * size;
           s.c = scores + (size_t)i * block + j;
@@ -189,7 +189,7 @@ uint32_t f32_attention(const tw_dispatch *d, const tw_tile *t) {
       tw_strip o = {.lda = block, .k = count, .ldc = wide, .ahead = s.ahead};
       for (uint32_t j = 0; j < wide; j += TW_PANEL)
         for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip) {
-          strip = group / strips + (n < group % strips);
+          strip = tw_strip_length(group, strips, n);
           o.a = scores + (size_t)i * block;
           o.b = values + (size_t)j * count;
           o.c = sums + (size_t)(i0 + i) * wide + j;

@@ -147,7 +147,7 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
       tw_strip s = {.lda = p->lda, .k = k, .b = block, .ahead = (const uint8_t *)next};
       s.ahead_step = TW_PANEL * sizeof(float) / strips;
       for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip, s.ahead += s.ahead_step * k) {
-        strip = rows / strips + (n < rows % strips);
+        strip = tw_strip_length(rows, strips, n);
         s.a = a + (size_t)i * p->lda + k0;
         s.c = c + (size_t)i * p->ldc + j;
         s.ldc = p->ldc;

@@ -10,11 +10,11 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TypeAlias
 
 from tilework.core.config import PLANS
 from tilework.core.errors import Fail
+from tilework.core.scoped import Scoped
 from tilework.engine.constants import ConstantStore
 from tilework.engine.devices import turn_of
 from tilework.engine.plan import Plan
@@ -51,7 +51,7 @@ class _Held:
             self.arena = self.owned = None
 
 
-class GraphSession:
+class GraphSession(Scoped):
     """`external` holds the graph's external constants; with `owned` it is freed at the end."""
 
     def __init__(
@@ -121,13 +121,5 @@ class GraphSession:
         with self._turn:
             self._end()
 
-    def __enter__(self) -> GraphSession:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.close()

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tilework.core.errors import DeviceLost, InvalidArgument, NotReady, OutOfRange
+from tilework.core.scoped import Scoped
 from tilework.hal.mapping import Mapping
 from tilework.hal.usage import Access, MemoryType, Usage, names, word_of
 
 if TYPE_CHECKING:
-    from types import TracebackType
 
     from tilework.hal.device import Device
     from tilework.hal.driver import Data
@@ -59,7 +59,7 @@ def refuse_use(where: str, buffer: Buffer, access: Access, usage: Usage) -> None
     )
 
 
-class Buffer:
+class Buffer(Scoped):
     """`nbytes` bytes of device memory. Freed by `free()`, `with`, or its last use.
 
     `usage` and `access` say what it may be used for, `memory` what it is. A `transient` one comes
@@ -303,15 +303,7 @@ class Buffer:
             if imported.release is not None:
                 imported.release()
 
-    def __enter__(self) -> Buffer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.free()
 
     def __del__(self) -> None:

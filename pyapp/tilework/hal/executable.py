@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from tilework.core.errors import DeviceLost, InvalidArgument, InvalidExecutable
+from tilework.core.scoped import Scoped
 from tilework.hal._abi import TW_ALIGNMENT
 from tilework.hal.module import Module, read_module, unshared
 from tilework.hal.table import Table
 
 if TYPE_CHECKING:
-    from types import TracebackType
 
     from tilework.hal.buffer import Buffer
     from tilework.hal.device import Device
@@ -65,7 +65,7 @@ class Entry:
         return self.kernel
 
 
-class Executable:
+class Executable(Scoped):
     """A loaded module; made by `Device.load`. `entries` are in the module's order."""
 
     def __init__(
@@ -154,15 +154,7 @@ class Executable:
             owner.unload(self, self._placed)
         self.loads -= 1
 
-    def __enter__(self) -> Executable:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.free()
 
 

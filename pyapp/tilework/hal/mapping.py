@@ -10,15 +10,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tilework.core.errors import DeviceLost, InvalidArgument, TileworkError
+from tilework.core.scoped import Scoped
 from tilework.hal.usage import Access
 
 if TYPE_CHECKING:
-    from types import TracebackType
 
     from tilework.hal.buffer import Buffer
 
 
-class Mapping:
+class Mapping(Scoped):
     """`data` is a memoryview of bytes until `unmap`; made by `Buffer.map`, use it with `with`."""
 
     def __init__(
@@ -67,15 +67,7 @@ class Mapping:
         self._buffer = None
         buffer.let_go()
 
-    def __enter__(self) -> Mapping:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.unmap()
 
     def __del__(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from tilework.core.dtypes import ort_type
 from tilework.core.errors import Fail, InvalidArgument
+from tilework.core.scoped import Scoped
 from tilework.engine.devices import Device, get_device
 from tilework.engine.session import GraphSession
 from tilework.ir.graph import Graph, Value
@@ -28,7 +28,7 @@ from tilework.onnx.source import External, Source
 PROVIDER = "TileworkExecutionProvider"
 
 
-class InferenceSession:
+class InferenceSession(Scoped):
     """A model that is ready to run.
 
     path_or_bytes: a path, an http(s) URL, the bytes of a model file, or an onnx.ModelProto.
@@ -183,15 +183,7 @@ class InferenceSession:
         """Gives all device memory back; the session cannot run any more."""
         self._end()
 
-    def __enter__(self) -> InferenceSession:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self.close()
 
 
