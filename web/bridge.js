@@ -223,19 +223,22 @@ export class Bridge {
     const words = new Int32Array(this.memory.buffer);
     const threads = this.pool?.threads ?? [];
     return threads.every((thread) => {
-      // One that has failed carries out nothing any more.
+      // One that never came or that has failed carries out nothing any more.
+      if (this.pool?.refused.has(thread)) return true;
       if (Atomics.load(words, (thread + THREAD_READY) / 4) === FAILED) return true;
       return Atomics.load(words, (thread + THREAD_GENERATION) / 4) >= generation;
     });
   }
 
-  /** Why a worker has failed, or "". */
+  /** Why a worker that takes tiles could not carry out a load or an unload, or "". One that never came
+   * is no such thing: it takes no tiles, and the others do without it. */
   fault() {
     const words = new Int32Array(this.memory.buffer);
     const threads = this.pool?.threads ?? [];
     const failed = threads.some((thread) => Atomics.load(words, (thread + THREAD_READY) / 4) === FAILED);
+    if (!failed) return "";
     // The error event itself needs this thread's event loop.
-    return this.pool?.faults[0] ?? (failed ? "it could not carry out a load or an unload" : "");
+    return this.pool?.faults[0] ?? "it could not carry out a load or an unload";
   }
 
   /**

@@ -25,6 +25,9 @@ export class Pool {
     this.generation = 0;
     /** What went wrong in a worker, in words; empty while all is well. @type {string[]} */
     this.faults = [];
+    /** The tw_threads of workers whose script never came: they have no part in anything.
+     * @type {Set<number>} */
+    this.refused = new Set();
   }
 
   /**
@@ -34,6 +37,8 @@ export class Pool {
   add(start) {
     const worker = new Worker(this.script, { type: "module", name: `tilework ${this.workers.length + 1}` });
     worker.onerror = (event) => {
+      // An error of the script's own has words; one that could not be loaded has none.
+      if (!event.message) this.refused.add(start.thread);
       this.faults.push(event.message || REFUSED);
       // Python reports it; without this it would end up as this thread's own uncaught error.
       event.preventDefault();
@@ -59,6 +64,7 @@ export class Pool {
     this.workers.length = 0;
     this.threads.length = 0;
     this.faults.length = 0;
+    this.refused.clear();
   }
 
   close() {

@@ -91,7 +91,8 @@ commands.dispatch(TRACE, (4096, 1, 1), TraceParams(1), [out, seen])
 program = commands.finish()
 device.submit(program)
 right = out.read() == (1).to_bytes(4, "little") * 4096
-json.dumps([device.mode, device.threads, ready, right])
+settled = device.driver.passed(device.executables.generation)
+json.dumps([device.mode, device.threads, ready, right, settled])
 """
 
 
@@ -163,21 +164,22 @@ def test_the_wheel_works_from_blobs_in_a_page_that_is_not_ours(
     with foreign(policy) as page:
         said = computed(page)
         assert "error" not in said, said
-        assert json.loads(said["value"]) == ["arena", 2, True, True]
+        assert json.loads(said["value"]) == ["arena", 2, True, True, True]
 
 
 def test_the_wheel_works_in_a_window_that_is_not_ours(browser: object, foreign: Any) -> None:
     del browser
     with foreign() as page:
-        assert json.loads(computed(page, WINDOW)["value"]) == ["arena", 2, True, True]
+        assert json.loads(computed(page, WINDOW)["value"]) == ["arena", 2, True, True, True]
 
 
 def test_where_blobs_are_refused_the_words_say_what_to_allow(browser: object, foreign: Any) -> None:
     """Python in the window, whose policy lets no worker start: one thread, and still right."""
     del browser
     with foreign("worker-src 'self'; script-src 'self' 'unsafe-eval'") as page:
-        mode, threads, ready, right = json.loads(computed(page, WINDOW)["value"])
+        mode, threads, ready, right, settled = json.loads(computed(page, WINDOW)["value"])
         assert (mode, threads, right) == ("arena", 2, True)
+        assert settled, "a worker that never came is waited for"
         assert "DeviceLost" in ready and "worker-src must allow blob:" in ready
 
 

@@ -83,7 +83,7 @@ async def run(arguments: Sequence[str], threads: Sequence[int], post: Callable[[
         assert await device.ready(), f"{device.ready_threads} of {device.threads} threads started"
         words = {"mode": device.mode, "threads": device.threads, "reason": device.reason}
         post(json.dumps({"kind": "device", **words}))
-    if any("kernels" in argument for argument in arguments):
+    if any(argument.startswith("tests/kernels/") for argument in arguments):
         from tests.browser.in_page.bare_host import open_hosts  # needs NumPy
 
         await open_hosts(threads)
