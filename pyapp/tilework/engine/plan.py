@@ -2,19 +2,21 @@
 
 Owns its programs and the constants that came from its shapes. The arena belongs to the session and
 is slot 0 of every program, so it may grow between runs without anything being recorded again. Where
-the device sees the host's memory, inputs and outputs have slots of their own behind it: a large one
-is bound to the caller's array, a small one to its place in the arena.
+the device sees the host's memory, or where tensors stay on the device between runs, inputs and
+outputs have slots of their own behind it: a large array of the caller's is bound there, or a
+resident tensor; the rest to its place in the arena.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tilework.core.config import IN_PLACE
 from tilework.core.errors import InvalidArgument, RuntimeException, Unsupported
 from tilework.engine.constants import ConstantStore, contiguous, run_on_host
+from tilework.engine.resident import Fed, Resident, copy_on_device
 from tilework.hal import Buffer, Device, Program, Slot
 from tilework.ir.opdefs.registry import Array
 from tilework.plan.arena import ALIGNMENT
@@ -29,7 +31,10 @@ ARENA = 0  # the slot
 class Plan:
     """Made by the session for one set of shapes; `run` replays it."""
 
-    def __init__(self, device: Device, draft: Draft, store: ConstantStore) -> None:
+    def __init__(
+        self, device: Device, draft: Draft, store: ConstantStore, slots: bool = False
+    ) -> None:
+        """With `slots` runs may be fed Residents and give them; the draft was made `in_place`."""
         self.draft = draft
         self._device = device
         self._store = store
@@ -40,7 +45,7 @@ class Plan:
         self._inputs: list[tuple[str, Buffer]] = []
         self._outputs: dict[str, tuple[Buffer, np.dtype[np.generic], tuple[int, ...]]] = {}
         self._constants: list[Storage] = []
-        self._slots = _slots(draft) if device.imports else {}
+        self._slots = _slots(draft) if slots else {}
         self._spans: dict[Storage, Buffer] = {}  # of those in the arena
         self._bound: dict[Storage, Buffer] = {}  # while a run lasts
         try:
@@ -113,20 +118,27 @@ class Plan:
         return self._lies(tensor.storage).subspan(*tensor.span())
 
     def run(
-        self, feeds: dict[str, Array], names: Sequence[str], arena: Buffer | None
-    ) -> list[Array]:
+        self,
+        feeds: Mapping[str, Fed],
+        names: Sequence[str],
+        arena: Buffer | None,
+        kept: Mapping[str, Resident | None] | None = None,
+    ) -> list[Fed]:
         """Writes `feeds` (contiguous, of the planned shapes), runs, reads the outputs `names`.
 
+        Outputs in `kept` stay on the device: in the Resident given there, or a new one for None.
         KernelFailure or RuntimeException names what failed; the plan may be run again.
         """
         if arena is not self._arena or not self._outputs:
             self._attach(arena)
-        if self._slots and arena:
-            return self._run_in_place(feeds, names, arena)
+        if kept or (self._slots and arena):
+            return self._run_in_place(feeds, names, arena, kept or {})
         for name, buffer in self._inputs:
-            buffer.write(feeds[name])
+            fed = feeds[name]
+            assert not isinstance(fed, Resident)  # a plan for those has slots
+            buffer.write(fed)
         self._submit((arena,) if arena else ())
-        results: list[Array] = []
+        results: list[Fed] = []
         for name in names:
             buffer, dtype, shape = self._outputs[name]
             result = np.empty(shape, dtype)
@@ -143,34 +155,73 @@ class Plan:
                 self._device.submit(segment, slots[: len(segment.slot_extents)])
 
     def _run_in_place(
-        self, feeds: dict[str, Array], names: Sequence[str], arena: Buffer
-    ) -> list[Array]:
-        """`run`, with what is large in the caller's own arrays."""
+        self,
+        feeds: Mapping[str, Fed],
+        names: Sequence[str],
+        arena: Buffer | None,
+        kept: Mapping[str, Resident | None],
+    ) -> list[Fed]:
+        """`run`, with what is large in the caller's own arrays and what is resident where it is."""
         bound = self._bound = dict(self._spans)
         borrowed: list[Buffer] = []
-        results: dict[str, Array] = {}
+        results: dict[str, Fed] = {}
         copied: list[str] = []
         try:
+            residents = []
             for name, span in self._inputs:
-                array, storage = feeds[name], self.draft.inputs[name].storage
-                if not self._borrow(array, storage, borrowed):
-                    span.write(array)
+                fed, storage = feeds[name], self.draft.inputs[name].storage
+                if isinstance(fed, Resident):
+                    bound[storage] = fed.buffer
+                    residents.append(fed.buffer)
+                elif not self._borrow(fed, storage, borrowed):
+                    span.write(fed)
             for name in names:
-                _, dtype, shape = self._outputs[name]
-                result = results[name] = np.empty(shape, dtype)
-                storage = self.draft.outputs[name].storage
+                tensor = self.draft.outputs[name]
+                storage = tensor.storage
                 # An input that is returned as it is, or two outputs that are one.
-                taken = storage.fixed or bound.get(storage) is not self._spans.get(storage)
-                if result.size and (taken or not self._borrow(result, storage, borrowed)):
+                free = not storage.fixed and bound.get(storage) is self._spans.get(storage)
+                if name in kept:
+                    result = results[name] = self._target(name, kept[name])
+                    apart = not any(result.buffer.overlaps(other) for other in residents)
+                    residents.append(result.buffer)
+                    if tensor.size and free and apart and storage in self._slots:
+                        bound[storage] = result.buffer
+                    elif tensor.size:
+                        copied.append(name)
+                    continue
+                _, dtype, shape = self._outputs[name]
+                array = results[name] = np.empty(shape, dtype)
+                if array.size and not (free and self._borrow(array, storage, borrowed)):
                     copied.append(name)
-            self._submit((arena, *(bound[storage] for storage in self._slots)))
-            for name in copied:
-                self._span(self.draft.outputs[name]).read_into(results[name])
+            self._submit((arena, *(bound[storage] for storage in self._slots)) if arena else ())
+            self._bring(copied, results)
             return [results[name] for name in names]
         finally:
             self._bound = {}
             for buffer in borrowed:
                 buffer.free()
+
+    def _target(self, name: str, given: Resident | None) -> Resident:
+        tensor = self.draft.outputs[name]
+        if given is None:
+            return Resident.make(self._device, tensor.dtype, tensor.shape, name)
+        if given.dtype is not tensor.dtype or given.shape != tensor.shape:
+            raise InvalidArgument(
+                f"output '{name}' is {tensor}, and is to be written to a tensor of "
+                f"{given.dtype}{list(given.shape)}"
+            )
+        return given
+
+    def _bring(self, names: Sequence[str], results: Mapping[str, Fed]) -> None:
+        """Copies outputs to where they belong that were not computed there."""
+        pairs = []
+        for name in names:
+            span, result = self._span(self.draft.outputs[name]), results[name]
+            if isinstance(result, Resident):
+                pairs.append((span, result.buffer.subspan(0, span.nbytes)))
+            else:
+                span.read_into(result)
+        copy_on_device(self._device, pairs)
 
     def _borrow(self, array: Array, storage: Storage, borrowed: list[Buffer]) -> bool:
         """Binds the storage to the array for this run; False when it is better, or has to be,

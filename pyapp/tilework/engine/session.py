@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from tilework.core.config import PLANS
 from tilework.core.errors import Fail
@@ -18,6 +18,7 @@ from tilework.core.scoped import Scoped
 from tilework.engine.constants import ConstantStore
 from tilework.engine.devices import turn_of
 from tilework.engine.plan import Plan
+from tilework.engine.resident import Fed, Resident, host_array
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Graph
 from tilework.ir.opdefs.registry import Array
@@ -25,7 +26,7 @@ from tilework.passes import pipeline
 from tilework.plan.planner import make_draft
 from tilework.plan.specialise import value_inputs
 
-Key: TypeAlias = tuple[tuple[int, ...] | bytes, ...]
+Key: TypeAlias = tuple[tuple[int, ...] | bytes | bool, ...]
 
 
 class _Held:
@@ -69,24 +70,23 @@ class GraphSession(Scoped):
     def plan(self, feeds: Mapping[str, Array]) -> Plan:
         """The plan for arrays of these shapes; made now when there is none yet."""
         with self._turn:
-            return self._plan(feeds)
+            return self._plan(feeds, self.device.imports)
 
-    def _plan(self, feeds: Mapping[str, Array]) -> Plan:
+    def _plan(self, feeds: Mapping[str, Fed], slots: bool) -> Plan:
         self._check_open()
         held = self._held
         # Where elements decide shapes, they are part of the key.
-        key: Key = tuple([feeds[name].shape for name in self._names])
-        if self._by_value:
-            key = (*key, *(feeds[name].tobytes() for name in self._by_value))
+        key: Key = (slots, *[feeds[name].shape for name in self._names])
+        known = {name: host_array(feeds[name]) for name in self._by_value}
+        if known:
+            key = (*key, *(array.tobytes() for array in known.values()))
         plan = held.plans.pop(key, None)
         if plan is None:
             shapes = {name: feeds[name].shape for name in self._names}
-            known = {name: feeds[name].copy() for name in self._by_value}
-            draft = make_draft(
-                self.graph, shapes, self.device.threads, known, in_place=self.device.imports
-            )
+            known = {name: array.copy() for name, array in known.items()}
+            draft = make_draft(self.graph, shapes, self.device.threads, known, in_place=slots)
             self._grow(draft.arena_bytes)  # the likeliest to fail comes first
-            plan = Plan(self.device, draft, held.store)
+            plan = Plan(self.device, draft, held.store, slots)
             while len(held.plans) >= PLANS:
                 held.plans.pop(next(iter(held.plans))).free()
         held.plans[key] = plan
@@ -103,14 +103,26 @@ class GraphSession(Scoped):
         if nbytes:
             held.arena = self.device.allocate(nbytes, f"arena of {self.graph.name}")
 
-    def run(self, feeds: dict[str, Array], names: Sequence[str]) -> list[Array]:
+    def run(self, feeds: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
         """The outputs `names` for `feeds`: every input, contiguous, of its dtype.
 
         One run at a time on a device; other threads wait. Errors leave the session usable.
         """
         with self._turn:
-            plan = self._plan(feeds)
-            return plan.run(feeds, names, self._held.arena)
+            plan = self._plan(feeds, self.device.imports)
+            return cast("list[Array]", plan.run(feeds, names, self._held.arena))
+
+    def run_resident(
+        self, feeds: Mapping[str, Fed], names: Sequence[str], kept: Mapping[str, Resident | None]
+    ) -> list[Fed]:
+        """`run`, where feeds may be Residents of this device, and outputs in `kept` stay on it.
+
+        Such an output is written to the Resident given there, or to a new one for None. What is
+        fed may also be written: the run then ends with a copy on the device.
+        """
+        with self._turn:
+            plan = self._plan(feeds, slots=True)
+            return plan.run(feeds, names, self._held.arena, kept)
 
     def _check_open(self) -> None:
         if not self._end.alive:

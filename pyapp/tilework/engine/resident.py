@@ -1,0 +1,91 @@
+"""Resident: a tensor that stays in device memory between runs.
+
+Fed to a run it is read where it lies, given as a target it is written there; nothing of it passes
+through the host unless somebody reads it. Owns its memory; knows no session, no plan, no format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from tilework.core.dtypes import DType
+from tilework.core.errors import InvalidArgument
+from tilework.core.shapes import count
+from tilework.hal import Buffer, Device
+from tilework.ir.opdefs.registry import Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resident:
+    """A dense row-major tensor at the beginning of `buffer`, which is the tensor's own."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    buffer: Buffer
+
+    @staticmethod
+    def make(device: Device, dtype: DType, shape: Sequence[int], label: str = "") -> Resident:
+        """A new one, contents undefined. OutOfMemory; InvalidArgument for a negative extent."""
+        shape = tuple(int(extent) for extent in shape)
+        if any(extent < 0 for extent in shape):
+            raise InvalidArgument(f"{label or 'a tensor'}: its shape {list(shape)} has negatives")
+        buffer = device.allocate(max(count(shape) * dtype.size, 1), label or "a resident tensor")
+        return Resident(dtype, shape, buffer)
+
+    @property
+    def device(self) -> Device:
+        """Where it lies."""
+        return self.buffer.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return count(self.shape) * self.dtype.size
+
+    def read(self) -> Array:
+        """A copy on the host."""
+        result = np.empty(self.shape, self.dtype.numpy)
+        if result.size:
+            self.buffer.read_into(result)
+        return result
+
+    def write(self, array: Array) -> None:
+        """Replaces all elements. InvalidArgument unless dtype and shape are its own."""
+        if array.shape != self.shape or array.dtype != np.dtype(self.dtype.numpy):
+            raise InvalidArgument(
+                f"{self.buffer.label}: {array.dtype}{list(array.shape)} was given for a tensor of "
+                f"{self.dtype}{list(self.shape)}"
+            )
+        if array.size:
+            self.buffer.write(np.ascontiguousarray(array))
+
+    def free(self) -> None:
+        """Gives the memory back; also happens when the last reference is gone."""
+        self.buffer.free()
+
+
+Fed: TypeAlias = "Array | Resident"
+
+
+def copy_on_device(device: Device, pairs: Sequence[tuple[Buffer, Buffer]]) -> None:
+    """Copies each first to its second, of equal length; what is in place already stays."""
+    moved = [(source, target) for source, target in pairs if source.address != target.address]
+    if not moved:
+        return
+    commands = device.command_buffer("copying tensors")
+    for source, target in moved:
+        commands.copy(source, target)
+    program = commands.finish()
+    try:
+        device.submit(program)
+    finally:
+        program.free()
+
+
+def host_array(fed: Fed) -> Array:
+    """The elements on the host."""
+    return fed.read() if isinstance(fed, Resident) else fed
