@@ -9,20 +9,23 @@ resident tensor; the rest to its place in the arena.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from tilework.core.config import IN_PLACE
 from tilework.core.errors import InvalidArgument, RuntimeException, Unsupported
 from tilework.engine.constants import ConstantStore, contiguous, run_on_host
+from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Fed, Resident, copy_on_device
+from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device, Program, Slot
 from tilework.ir.opdefs.registry import Array
 from tilework.plan.arena import ALIGNMENT
 from tilework.plan.plan import Draft
 from tilework.plan.record import record
-from tilework.plan.step import Dispatch, HostStep, Span
+from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor
 
 ARENA = 0  # the slot
@@ -41,6 +44,7 @@ class Plan:
         self._local: Buffer | None = None
         self._local_offsets: dict[Storage, int] = {}
         self._segments: list[Program | HostStep] = []
+        self._singles: dict[Step, Program] = {}  # programs of one dispatch, where that was measured
         self._arena: Buffer | None = None
         self._inputs: list[tuple[str, Buffer]] = []
         self._outputs: dict[str, tuple[Buffer, np.dtype[np.generic], tuple[int, ...]]] = {}
@@ -123,21 +127,24 @@ class Plan:
         names: Sequence[str],
         arena: Buffer | None,
         kept: Mapping[str, Resident | None] | None = None,
+        stop: Stop | None = None,
+        recorder: Recorder | None = None,
     ) -> list[Fed]:
         """Writes `feeds` (contiguous, of the planned shapes), runs, reads the outputs `names`.
 
         Outputs in `kept` stay on the device: in the Resident given there, or a new one for None.
+        `stop` can end it (Cancelled); with a `recorder` each step is measured by itself.
         KernelFailure or RuntimeException names what failed; the plan may be run again.
         """
         if arena is not self._arena or not self._outputs:
             self._attach(arena)
         if kept or (self._slots and arena):
-            return self._run_in_place(feeds, names, arena, kept or {})
+            return self._run_in_place(feeds, names, arena, kept or {}, stop, recorder)
         for name, buffer in self._inputs:
             fed = feeds[name]
             assert not isinstance(fed, Resident)  # a plan for those has slots
             buffer.write(fed)
-        self._submit((arena,) if arena else ())
+        self._submit((arena,) if arena else (), stop, recorder)
         results: list[Fed] = []
         for name in names:
             buffer, dtype, shape = self._outputs[name]
@@ -147,12 +154,34 @@ class Plan:
             results.append(result)
         return results
 
-    def _submit(self, slots: tuple[Buffer, ...]) -> None:
+    def _submit(
+        self, slots: tuple[Buffer, ...], stop: Stop | None, recorder: Recorder | None
+    ) -> None:
+        if recorder is not None:
+            for step in self.draft.steps:
+                if stop is not None:
+                    stop.check()
+                recorder.time(self._device, step, self._alone(step, slots))
+            return
         for segment in self._segments:
             if isinstance(segment, HostStep):
+                if stop is not None:
+                    stop.check()
                 self._on_host(segment)
+            elif stop is not None:
+                stop.submit(self._device, segment, slots[: len(segment.slot_extents)])
             else:
                 self._device.submit(segment, slots[: len(segment.slot_extents)])
+
+    def _alone(self, step: Step, slots: tuple[Buffer, ...]) -> Callable[[], None]:
+        """What runs one step by itself, in order to be measured."""
+        if isinstance(step, HostStep):
+            return partial(self._on_host, step)
+        program = self._singles.get(step)
+        if program is None:
+            program = record(self._device, [step], self._resolve, self.draft.name)
+            self._singles[step] = program
+        return partial(self._device.submit, program, slots[: len(program.slot_extents)])
 
     def _run_in_place(
         self,
@@ -160,6 +189,8 @@ class Plan:
         names: Sequence[str],
         arena: Buffer | None,
         kept: Mapping[str, Resident | None],
+        stop: Stop | None,
+        recorder: Recorder | None,
     ) -> list[Fed]:
         """`run`, with what is large in the caller's own arrays and what is resident where it is."""
         bound = self._bound = dict(self._spans)
@@ -193,7 +224,8 @@ class Plan:
                 array = results[name] = np.empty(shape, dtype)
                 if array.size and not (free and self._borrow(array, storage, borrowed)):
                     copied.append(name)
-            self._submit((arena, *(bound[storage] for storage in self._slots)) if arena else ())
+            slots = (arena, *(bound[storage] for storage in self._slots)) if arena else ()
+            self._submit(slots, stop, recorder)
             self._bring(copied, results)
             return [results[name] for name in names]
         finally:
@@ -248,6 +280,9 @@ class Plan:
             if isinstance(segment, Program):
                 segment.free()
         self._segments.clear()
+        for program in self._singles.values():
+            program.free()
+        self._singles.clear()
         if self._local is not None:
             self._local.free()
         self._store.release(self._constants)

@@ -18,7 +18,9 @@ from tilework.core.scoped import Scoped
 from tilework.engine.constants import ConstantStore
 from tilework.engine.devices import turn_of
 from tilework.engine.plan import Plan
+from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Fed, Resident, host_array
+from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Graph
 from tilework.ir.opdefs.registry import Array
@@ -113,16 +115,23 @@ class GraphSession(Scoped):
             return cast("list[Array]", plan.run(feeds, names, self._held.arena))
 
     def run_resident(
-        self, feeds: Mapping[str, Fed], names: Sequence[str], kept: Mapping[str, Resident | None]
+        self,
+        feeds: Mapping[str, Fed],
+        names: Sequence[str],
+        kept: Mapping[str, Resident | None],
+        stop: Stop | None = None,
+        recorder: Recorder | None = None,
     ) -> list[Fed]:
         """`run`, where feeds may be Residents of this device, and outputs in `kept` stay on it.
 
         Such an output is written to the Resident given there, or to a new one for None. What is
-        fed may also be written: the run then ends with a copy on the device.
+        fed may also be written: the run then ends with a copy on the device. `stop` ends the run
+        with Cancelled, a `recorder` gets an event for each step.
         """
+        resident = bool(kept) or any(isinstance(fed, Resident) for fed in feeds.values())
         with self._turn:
-            plan = self._plan(feeds, slots=True)
-            return plan.run(feeds, names, self._held.arena, kept)
+            plan = self._plan(feeds, resident or self.device.imports)
+            return plan.run(feeds, names, self._held.arena, kept, stop, recorder)
 
     def _check_open(self) -> None:
         if not self._end.alive:

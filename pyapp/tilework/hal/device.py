@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tilework.core.config import IMPORT_ALIGNMENT, SCRATCH
 from tilework.core.errors import DeviceLost, InvalidArgument, OutOfMemory, Unsupported
-from tilework.hal._abi import THREAD_GENERATION
+from tilework.hal._abi import THREAD_GENERATION, THREAD_TILES
 from tilework.hal.allocator import Allocator, Statistics
 from tilework.hal.buffer import Buffer, Imported
 from tilework.hal.command_buffer import CommandBuffer
@@ -85,6 +85,16 @@ class Device:
         """Threads that take tiles now; a worker can only start once its creator is idle."""
         workers = self._threads[1:]
         return 1 + sum(self.driver.is_ready(thread.address) for thread in workers)
+
+    @property
+    def tiles_run(self) -> tuple[int, ...]:
+        """Tiles that each thread has run since it started, the submitting one first; modulo 2³²."""
+        counts = []
+        for thread in self._threads:
+            word = bytearray(4)
+            self.driver.read_into(thread.address + THREAD_TILES, word)
+            counts.append(int.from_bytes(word, "little"))
+        return tuple(counts)
 
     @property
     def statistics(self) -> Statistics:
