@@ -5,6 +5,8 @@
     python3 build.py test [pytest args]   everything, then the whole test suite
     python3 build.py conformance [--suite hal|kernels] [--json FILE]
                                           the HAL's and the kernels' suites in every engine and mode
+    python3 build.py conformance --suite onnx [--engine desktop] [--only 'test_cast*'] [--json FILE]
+                                          ONNX's backend suite, in Chromium on two threads
     python3 build.py bench [--json FILE]  tilework beside onnxruntime-web in one page
     python3 build.py soak --loads 1000 [--page]
                                           modules that come and go under load, for long
@@ -32,6 +34,8 @@ if sys.version_info < (3, 11):
 from tools.project import BUILD, CACHE, DIST, ROOT, VENV, VENV_PYTHON, BuildError, remove
 from tools.steps import building
 
+SUITES = ("hal", "kernels", "onnx")  # of `conformance`
+
 
 def main(arguments: list[str]) -> int:
     """Run one sub-command; returns the exit status."""
@@ -54,6 +58,10 @@ def main(arguments: list[str]) -> int:
     if options.command == "test":
         return pipeline.test(rest)
     if options.command == "conformance":
+        if "onnx" in options.suite:
+            return pipeline.onnx_conformance(arguments[1:])
+        if rest:
+            sys.exit(f"build.py: conformance does not know {' '.join(rest)}")
         return pipeline.conformance(options.suite, options.json)
     if options.command == "bench":
         return pipeline.bench(rest)
@@ -79,7 +87,7 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     demo.add_argument("--port", type=int, default=8000)
     commands.add_parser("test", add_help=False)
     conformance = commands.add_parser("conformance")
-    conformance.add_argument("--suite", action="append", choices=["hal", "kernels"], default=[])
+    conformance.add_argument("--suite", action="append", choices=SUITES, default=[])
     conformance.add_argument("--json", type=Path, help="where the counts go")
     commands.add_parser("bench", add_help=False)
     commands.add_parser("soak", add_help=False)
@@ -93,7 +101,7 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     commands.add_parser("check")
     commands.add_parser("clean").add_argument("--all", action="store_true")
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in ("test", "bench", "soak"):
+    if rest and options.command not in ("test", "conformance", "bench", "soak"):
         parser.error(f"{options.command} does not know {' '.join(rest)}")
     return options, rest
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from tools import fetch, kernels
+from tools.cases import make_pack
 from tools.dependencies import install
 from tools.project import DIST, ROOT, BuildError
 from tools.steps import building
@@ -95,8 +96,22 @@ def conformance(suites: list[str], json_file: Path | None) -> int:
     return _pytest(["-q", *tests, *pages, *counts])
 
 
+def onnx_conformance(arguments: list[str]) -> int:
+    """ONNX's backend suite; tools/conformance.py takes the arguments."""
+    if "desktop" in arguments:
+        build("wheel")
+        with building():
+            install("model")
+            _install_tests()
+    else:
+        _ready_for_browser()
+        _ready_for_tests(pages=False)
+    return subprocess.call([sys.executable, "-m", "tools.conformance", *arguments], cwd=ROOT)
+
+
 def _ready_for_tests(pages: bool) -> None:
     with building():
+        make_pack()
         fetch.fetch_test_parts()
         fetch.fetch(fetch.ONNXRUNTIME)
         if pages:

@@ -133,6 +133,12 @@ class GraphSession(Scoped):
             plan = self._plan(feeds, resident or self.device.imports)
             return plan.run(feeds, names, self._held.arena, kept, stop, recorder)
 
+    def places(self) -> frozenset[str]:
+        """Where the plans that there are compute: "kernel", "host", or both."""
+        with self._turn:
+            plans = self._held.plans.values()
+            return frozenset[str]().union(*(plan.draft.places() for plan in plans))
+
     def _check_open(self) -> None:
         if not self._end.alive:
             raise Fail(f"the session of '{self.graph.name}' is closed; make a new one")

@@ -177,6 +177,11 @@ class InferenceSession(Scoped):
         plan = session.plan(checked)
         return f"{plan}\n\nat load:\n{session.fired}\n\nfor these shapes:\n{plan.draft.fired}"
 
+    def where(self) -> str:
+        """What has computed the runs so far: "kernel", "host" (NumPy) or "mixed"; "" before any."""
+        found = frozenset[str]().union(*(one.places() for one in self._sessions.values()))
+        return "mixed" if len(found) > 1 else next(iter(found), "")
+
     # -- ending ------------------------------------------------------------
 
     def close(self) -> None:

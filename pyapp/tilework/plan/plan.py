@@ -52,6 +52,19 @@ class Draft:
                 found.setdefault(storage.key, storage)
         return list(found.values())
 
+    def places(self) -> frozenset[str]:
+        """Where its results are computed: "kernel", "host", or both.
+
+        Views and constants that are only read back are "kernel"; so is what is prepared by kernels.
+        What planning has computed already, from shapes and attributes, is the host's.
+        """
+        found = {
+            "host" if isinstance(step, HostStep) else "kernel"
+            for step in (*self.prologue, *self.steps)
+        }
+        ends = {tensor.storage for tensor in self.outputs.values()}
+        return frozenset(found or {"host" if ends <= self.locals.keys() else "kernel"})
+
     def __str__(self) -> str:
         shapes = ", ".join(f"{name}{list(shape)}" for name, shape in self.shapes.items())
         hosts = sum(isinstance(step, HostStep) for step in self.steps)

@@ -26,6 +26,7 @@ from tools.web_host import ISOLATION, Host
 
 HERE = Path(__file__).resolve().parent
 _BARE_HOST = "tests/kernels/bare_host.py"
+_FOLDERS = ("hal", "kernels", "conformance")
 _PURE = ("pytest", "pluggy", "iniconfig", "pygments", "sortedcontainers")
 _START = """(start) => {
   globalThis.said = [];
@@ -43,6 +44,7 @@ _START = """(start) => {
   worker.postMessage(start);
 }"""
 _FINISHED = "() => globalThis.finished"
+_TAKE = "() => globalThis.said.splice(0)"
 _RUN_TESTS = """
 import json
 from tests.browser.in_page.runner import run
@@ -71,6 +73,8 @@ class Outcome:
     tests: list[Inner] = field(default_factory=list)
     devices: list[dict[str, Any]] = field(default_factory=list)
     printed: list[str] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)  # whatever else the entry has posted, in order
+    running: str = ""  # what was started and has not ended
     value: Any = None
     fault: str = ""  # why not everything ran; empty when everything did
 
@@ -147,49 +151,55 @@ def run(
         "numpy": pyodide == PYODIDE,
     }
     outcome = Outcome()
+    said: list[str] = []
     try:
         page.goto("/site.json")
         page.evaluate(_START, start)
         try:
-            _wait(page, seconds, tell)
+            _wait(page, seconds, tell, said)
         except TimeoutError:
             outcome.fault = f"not done after {seconds:.0f} s"
-        said = page.evaluate("() => globalThis.said")
+        said += page.evaluate(_TAKE)
     except EngineError as error:
         outcome.fault = f"the page ended: {error}"
-        return outcome
-    running = ""
     for message in map(json.loads, said):
         kind = message.pop("kind")
         if kind == "start":
-            running = message["id"]
+            outcome.running = message["id"]
         elif kind == "test":
             outcome.tests.append(Inner(**message))
-            running = ""
+            outcome.running = ""
+        elif kind == "row":
+            outcome.rows.append(message["row"])
+            outcome.running = ""
         elif kind == "device":
             outcome.devices.append(message)
         elif kind == "print":
             outcome.printed.append(message["text"])
         elif kind == "done":
-            outcome.value = message["value"]
+            outcome.value = message.get("value")  # absent where it is None
         else:
             outcome.fault = message["text"]
-    if running:
-        outcome.fault += f", while {running} was running"
+    if outcome.running:
+        outcome.fault += f", while {outcome.running} was running"
     return outcome
 
 
-def _wait(page: EnginePage, seconds: float, tell: Callable[[str], None] | None) -> None:
-    """TimeoutError unless the page finishes in time."""
+def _wait(
+    page: EnginePage, seconds: float, tell: Callable[[str], None] | None, said: list[str]
+) -> None:
+    """TimeoutError unless the page finishes in time. With `tell`, takes what it says meanwhile, so
+    that a page that ends has not said it for nothing."""
     until = time.monotonic() + seconds
     while tell is not None and time.monotonic() < until - 1:
         try:
             return page.wait_for(_FINISHED, 1)
         except TimeoutError:
-            last = page.evaluate("() => globalThis.said.at(-1) ?? null")
-            message = json.loads(last) if last else {}
-            if message.get("kind") == "print":
-                tell(message["text"])
+            new = page.evaluate(_TAKE)
+            said += new
+            printed = [m["text"] for m in map(json.loads, new) if m["kind"] == "print"]
+            if printed:
+                tell(printed[-1])
     return page.wait_for(_FINISHED, max(0.1, until - time.monotonic()))
 
 
@@ -213,7 +223,7 @@ def packages() -> bytes:
 def project() -> bytes:
     """The test files as they are, and what they read; the bare host is the page's own."""
     files = [ROOT / "pyproject.toml", *KERNELS.glob("*/*.wit"), *KERNELS.glob("*/cases.py")]
-    files += [p for folder in ("hal", "kernels") for p in (ROOT / "tests" / folder).glob("*.py")]
+    files += [p for folder in _FOLDERS for p in (ROOT / "tests" / folder).glob("*.py")]
     files += [*HERE.glob("*.py"), own.README, *(ROOT / "tests" / "hal" / "own").glob("*.py")]
     files += [own.build(name) for name in own.OWN]
     content = {path.relative_to(ROOT).as_posix(): path for path in files}
