@@ -184,12 +184,13 @@ def test_float32_stays_float32() -> None:
     random = np.random.default_rng(0)
     checked = 0
     attrs: dict[str, Any] = {"alpha": 0.5, "beta": 0.5, "gamma": 1.5, "axis": 0}
+    attrs |= {"size": 3, "kernel_shape": (3,)}
     for name, definition in OPS.items():
         if definition.min_inputs not in (1, 2) or definition.values or name in ("cast", "concat"):
             continue
         if name in ("gather", "gather_elements", "gather_nd", "constant_of_shape"):
             continue
-        for shape in ((), (3,), (3, 3)):
+        for shape in ((), (3,), (3, 3), (3, 3, 3)):
             arrays = [random.random(shape).astype(np.float32) for _ in range(definition.min_inputs)]
             given = node(name, len(arrays), **attrs)
             try:

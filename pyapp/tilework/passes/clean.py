@@ -17,7 +17,7 @@ from tilework.passes.editor import Editor
 # Neutral element of the second operand; of either operand for the commutative ones.
 NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0}
 # Made anew at every run, or worth nothing to look at.
-NOT_FOLDED = frozenset({"random_normal", "random_uniform"})
+NOT_FOLDED = frozenset({"random_normal", "random_uniform", "dropout"})
 
 
 def drop_dead(editor: Editor) -> None:

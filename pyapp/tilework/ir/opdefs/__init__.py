@@ -6,12 +6,15 @@ Importing this package fills OPS.
 from __future__ import annotations
 
 from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
+    channel,
+    conv,
     create,
     elementwise,
     fused,
     index,
     layout,
     nn,
+    pool,
     reduce,
 )
 from tilework.ir.opdefs.registry import (

@@ -3,6 +3,7 @@
 matmul (a, b): NumPy's matmul      gemm (a, b [, c]): alpha, beta, transpose_a, transpose_b
 softmax(axis)  log_softmax(axis)
 layer_normalization(axis, epsilon) (x, scale [, bias]) -> y [, mean, inverse deviation]
+dropout(seed) (x, ratio, training) -> y [, mask]; without a seed other elements at every run
 Resolved: axis counts from the front.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tilework.core.dtypes import BOOL
 from tilework.core.shapes import broadcast_two
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.elementwise import (
@@ -147,3 +149,22 @@ define(
     outputs=3,
     normalise=normalise_axis,
 )
+
+
+def _infer_dropout(node: Node, infos: Sequence[Info]) -> list[Info]:
+    x, ratio, training = infos
+    if x.dtype.kind != "f" or ratio.dtype.kind != "f" or training.dtype is not BOOL:
+        raise fail(node, infos, "x and ratio must be floats, training a boolean")
+    return [Info(x.dtype, x.shape), Info(BOOL, x.shape)][: len(node.outputs)]
+
+
+def _dropout(attrs: Attrs, x: Array, ratio: Array, training: Array) -> tuple[Array, ...]:
+    """NumPy's generator MT19937, seeded as the standard's reference does it."""
+    share = float(ratio.reshape(-1)[0])
+    if share == 0 or not bool(training.reshape(-1)[0]):
+        return x, np.ones(x.shape, bool)
+    kept = np.random.RandomState(attrs.get("seed")).uniform(0, 1, x.shape) >= share
+    return np.asarray(kept * x * x.dtype.type(1 / (1 - share)), x.dtype), kept
+
+
+define("dropout", 3, _infer_dropout, quiet(_dropout), outputs=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tilework.onnx.ops import (  # noqa: F401 - imported for their registrations
     contrib,
+    conv,
     create,
     index,
     logic,

@@ -58,12 +58,15 @@ def layer_normalization(ctx: Context, node: OnnxNode) -> Sequence[str]:
 
 @operator("Dropout", (1, 3))
 def dropout(ctx: Context, node: OnnxNode) -> Sequence[str]:
-    """Inference: the input as it is, and a mask."""
+    """Outside training the input as it is, and a mask."""
     training = node.input(2)
-    if training:
-        value = ctx.value(training)
-        if value is None or bool(value):
-            raise ctx.unsupported("training_mode")
+    value = ctx.value(training) if training else None
+    if training and (value is None or bool(value)):
+        ratio = node.input(1) or ctx.scalar(0.5, node.inputs[0])
+        operands = (node.inputs[0], ratio, training)
+        return ctx.emit_many(
+            "dropout", operands, 2 if node.wants(1) else 1, {"seed": node.attrs.get("seed")}
+        )
     (x,) = node.inputs[:1]
     if not node.wants(1):
         return (x,)
