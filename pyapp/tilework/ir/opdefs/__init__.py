@@ -15,6 +15,7 @@ from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
     layout,
     nn,
     pool,
+    recurrent,
     reduce,
 )
 from tilework.ir.opdefs.registry import (

@@ -14,6 +14,7 @@ from tilework.onnx.ops import (  # noqa: F401 - imported for their registrations
     logic,
     math,
     nn,
+    recurrent,
     reduction,
     shape,
 )

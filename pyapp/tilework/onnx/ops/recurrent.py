@@ -1,0 +1,88 @@
+"""RNN, GRU and LSTM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tilework.ir.opdefs.recurrent import ACTIVATIONS, CELLS, Activation
+from tilework.onnx.context import Context, OnnxNode
+from tilework.onnx.ops.table import operator
+
+_DIRECTIONS = {
+    "forward": ("forward",),
+    "reverse": ("reverse",),
+    "bidirectional": ("forward", "reverse"),
+}
+
+
+@operator("RNN", (3, 6))
+def rnn(ctx: Context, node: OnnxNode) -> Sequence[str]:
+    return _layer(ctx, node, "rnn")
+
+
+@operator("GRU", (3, 6))
+def gru(ctx: Context, node: OnnxNode) -> Sequence[str]:
+    return _layer(ctx, node, "gru", linear_before_reset=node.attrs.get("linear_before_reset", 0))
+
+
+@operator("LSTM", (3, 8))
+def lstm(ctx: Context, node: OnnxNode) -> Sequence[str]:
+    return _layer(ctx, node, "lstm", input_forget=node.attrs.get("input_forget", 0))
+
+
+def _layer(ctx: Context, node: OnnxNode, cell: str, **attrs: Any) -> Sequence[str]:
+    direction = str(node.attrs.get("direction", "forward")).lower()
+    if direction not in _DIRECTIONS:
+        raise ctx.invalid(f"direction {direction!r}; forward, reverse and bidirectional are known")
+    directions = _DIRECTIONS[direction]
+    inputs = list(node.inputs)
+    batch_first = bool(node.attrs.get("layout", 0))
+    if batch_first:  # x, and the first h and c
+        for place in (0, 5, 6):
+            if node.input(place):
+                inputs[place] = ctx.emit("transpose", inputs[place], perm=(1, 0, 2))
+    states = CELLS[cell].states
+    wanted = max((n + 1 for n in range(1 + states) if node.wants(n)), default=1)
+    results = ctx.emit_many(
+        "recurrent",
+        inputs,
+        wanted,
+        {
+            "cell": cell,
+            "directions": directions,
+            "activations": _activations(ctx, node, cell, len(directions)),
+            "clip": node.attrs.get("clip"),
+            **attrs,
+        },
+    )
+    if not batch_first:
+        return results
+    perms = ((2, 0, 1, 3), (1, 0, 2), (1, 0, 2))
+    return [
+        ctx.emit("transpose", name, perm=perm) for name, perm in zip(results, perms, strict=False)
+    ]
+
+
+def _activations(
+    ctx: Context, node: OnnxNode, cell: str, ways: int
+) -> tuple[tuple[Activation, ...], ...]:
+    """For each direction, its functions; the numbers go to those that take some, in order."""
+    functions = CELLS[cell].functions
+    names = [name.lower() for name in node.attrs.get("activations", functions * ways)]
+    if len(names) != len(functions) * ways:
+        raise ctx.invalid(f"{len(names)} activations, expected {len(functions) * ways}")
+    alphas = list(node.attrs.get("activation_alpha", ()))
+    betas = list(node.attrs.get("activation_beta", ()))
+    found: list[Activation] = []
+    for name in names:
+        if name not in ACTIVATIONS:
+            raise ctx.invalid(f"activation '{name}' is none of {', '.join(ACTIVATIONS)}")
+        _, alpha, beta = ACTIVATIONS[name]
+        if alpha is not None and alphas:
+            alpha = alphas.pop(0)
+        if beta is not None and betas:
+            beta = betas.pop(0)
+        found.append((name, alpha or 0.0, beta or 0.0))
+    each = len(functions)
+    return tuple(tuple(found[way * each : (way + 1) * each]) for way in range(ways))
