@@ -29,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("hal")
 
 
+def pytest_collection_finish() -> None:
+    """What lives as long as the run is not looked through again by each test's `gc.collect()`."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Runs an `async def` test: here in an event loop of its own; in the page see opened.py."""
