@@ -11,16 +11,28 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
-from tests.onnx.test_node_cases import as_array, cases, runnable
+from tests.onnx.test_node_cases import agree, as_array, cases, runnable
 from tests.onnx.test_operators import ROWS, Row, build
 from tilework.onnx.session import InferenceSession
 
 pytestmark = pytest.mark.onnx
 
 
-@pytest.mark.parametrize("name", runnable())
+def planned() -> list[str]:
+    """The cases that a plan can be made for: none has strings."""
+    return [
+        name
+        for name in runnable()
+        if not any(
+            value.type.tensor_type.elem_type == TensorProto.STRING
+            for value in (*cases()[name].model.graph.input, *cases()[name].model.graph.output)
+        )
+    ]
+
+
+@pytest.mark.parametrize("name", planned())
 def test_case(name: str) -> None:
     case = cases()[name]
     with InferenceSession(case.model) as session:
@@ -29,9 +41,7 @@ def test_case(name: str) -> None:
             feeds = {one.name: as_array(a) for one, a in zip(fed, inputs, strict=True)}
             results = session.run(None, feeds)
             for result, wanted in zip(results, map(as_array, outputs), strict=True):
-                assert (result.dtype, result.shape) == (wanted.dtype, wanted.shape)
-                rtol, atol = max(case.rtol, 1e-5), max(case.atol, 1e-6)
-                np.testing.assert_allclose(result, wanted, rtol=rtol, atol=atol)
+                agree(result, wanted, max(case.rtol, 1e-5), max(case.atol, 1e-6))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

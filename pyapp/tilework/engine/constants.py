@@ -14,7 +14,7 @@ import numpy as np
 from tilework.core.errors import InvalidArgument
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Constant
-from tilework.ir.opdefs.registry import OPS, Array
+from tilework.ir.opdefs.registry import Array, apply
 from tilework.plan.record import record
 from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor
@@ -174,7 +174,7 @@ def run_on_host(step: HostStep, find: Callable[[Storage], Buffer]) -> None:
         if nbytes:
             find(tensor.storage).read_into(data, start)
         arrays.append(view_of(data, tensor, start))
-    results = OPS[step.node.op].reference(step.node.attrs, *arrays)
+    results = apply(step.node, arrays, [tensor.dtype for tensor in step.outputs])
     for tensor, result in zip(step.outputs, results, strict=False):
         if result.size:
             start, _ = tensor.span()

@@ -21,6 +21,7 @@ from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Fed, Resident, copy_on_device
 from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device, Program, Slot
+from tilework.ir.narrow import plain
 from tilework.ir.opdefs.registry import Array
 from tilework.plan.arena import ALIGNMENT
 from tilework.plan.plan import Draft
@@ -143,14 +144,14 @@ class Plan:
         for name, buffer in self._inputs:
             fed = feeds[name]
             assert not isinstance(fed, Resident)  # a plan for those has slots
-            buffer.write(fed)
+            buffer.write(plain(fed))
         self._submit((arena,) if arena else (), stop, recorder)
         results: list[Fed] = []
         for name in names:
             buffer, dtype, shape = self._outputs[name]
             result = np.empty(shape, dtype)
             if result.size:
-                buffer.read_into(result)
+                buffer.read_into(plain(result))
             results.append(result)
         return results
 
@@ -205,7 +206,7 @@ class Plan:
                     bound[storage] = fed.buffer
                     residents.append(fed.buffer)
                 elif not self._borrow(fed, storage, borrowed):
-                    span.write(fed)
+                    span.write(plain(fed))
             for name in names:
                 tensor = self.draft.outputs[name]
                 storage = tensor.storage
@@ -252,7 +253,7 @@ class Plan:
             if isinstance(result, Resident):
                 pairs.append((span, result.buffer.subspan(0, span.nbytes)))
             else:
-                span.read_into(result)
+                span.read_into(plain(result))
         copy_on_device(self._device, pairs)
 
     def _borrow(self, array: Array, storage: Storage, borrowed: list[Buffer]) -> bool:
@@ -261,7 +262,7 @@ class Plan:
         if array.nbytes < IN_PLACE or storage not in self._slots:
             return False
         try:
-            buffer = self._device.import_memory(array, storage.label)
+            buffer = self._device.import_memory(plain(array), storage.label)
         except (InvalidArgument, Unsupported):  # not aligned, or not in the memory that kernels see
             return False
         borrowed.append(buffer)

@@ -16,6 +16,7 @@ from tilework.core.dtypes import DType
 from tilework.core.errors import InvalidArgument
 from tilework.core.shapes import count
 from tilework.hal import Buffer, Device
+from tilework.ir.narrow import plain
 from tilework.ir.opdefs.registry import Array
 
 
@@ -50,7 +51,7 @@ class Resident:
         """A copy on the host."""
         result = np.empty(self.shape, self.dtype.numpy)
         if result.size:
-            self.buffer.read_into(result)
+            self.buffer.read_into(plain(result))
         return result
 
     def write(self, array: Array) -> None:
@@ -61,7 +62,7 @@ class Resident:
                 f"{self.dtype}{list(self.shape)}"
             )
         if array.size:
-            self.buffer.write(np.ascontiguousarray(array))
+            self.buffer.write(plain(np.ascontiguousarray(array)))
 
     def free(self) -> None:
         """Gives the memory back; also happens when the last reference is gone."""

@@ -18,6 +18,7 @@ from tilework.core.config import READ_BACK_LIMIT
 from tilework.core.dtypes import BOOL, BY_NAME, INT64, DType, from_numpy
 from tilework.core.errors import InvalidGraph, NotImplemented
 from tilework.ir.graph import Constant, Node, Value
+from tilework.ir.narrow import convert
 from tilework.ir.opdefs import OPS
 from tilework.ir.opdefs.elementwise import COMPARISON
 from tilework.ir.opdefs.registry import as_attribute
@@ -136,7 +137,7 @@ class Context:
 
     def scalar(self, number: float, like: str) -> str:
         """A constant of rank 0 in the dtype of the value `like`."""
-        return self.constant(np.array(number, dtype=self.dtype(like).numpy))
+        return self.constant(convert(np.array(number), self.dtype(like)))
 
     def value(self, name: str) -> Array | None:
         """The value of a constant, None of anything else (or of a large external constant)."""

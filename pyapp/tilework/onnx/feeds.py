@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilework.core.dtypes import ort_type
+from tilework.core.dtypes import DType, ort_type
 from tilework.core.errors import InvalidArgument
 from tilework.ir.graph import Value
+from tilework.ir.narrow import adopt
 
 Array = NDArray[Any]
 
@@ -51,14 +52,13 @@ class Feeds:
     def _array(self, name: str, value: object, expected: Value) -> Array:
         dtype = self._dtypes[name]
         if isinstance(value, np.ndarray):
-            array: Array = value
+            array: Array = adopt(value)
         else:
             array = _converted(name, value, dtype)
         if array.dtype != dtype:
-            kind = str(array.dtype)
             raise InvalidArgument(
-                f"unexpected data type of input {name!r}: actual {kind}, expected "
-                f"{dtype} ({ort_type(expected.dtype)}); convert it with .astype(numpy.{dtype})"
+                f"unexpected data type of input {name!r}: actual {array.dtype}, expected "
+                f"{expected.dtype} ({ort_type(expected.dtype)}); {_remedy(expected.dtype)}"
             )
         if not array.flags.c_contiguous:
             array = np.array(array, order="C")
@@ -97,18 +97,26 @@ class Feeds:
 def _converted(name: str, value: object, dtype: np.dtype[Any]) -> Array:
     """Numbers and nested lists in the input's dtype; what has an array interface, as it is."""
     try:
-        if isinstance(value, (list, tuple, int, float, bool)):
-            array = np.asarray(value)
+        if isinstance(value, (list, tuple, int, float, bool, str)):
+            array = adopt(np.asarray(value))
+            if array.dtype.kind == "O":
+                return array
             if array.size and not np.can_cast(array.dtype, dtype, "same_kind"):
                 raise InvalidArgument(
                     f"input {name!r}: the numbers are {array.dtype}, expected {dtype}"
                 )
             return array.astype(dtype)
-        return np.asarray(value)
+        return adopt(np.asarray(value))
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidArgument(
             f"input {name!r} is a {type(value).__name__} that makes no array of {dtype}: {error}"
         ) from None
+
+
+def _remedy(dtype: DType) -> str:
+    if dtype.wide:
+        return f"feed an array of ml_dtypes, or of the structured dtype {dtype.numpy}"
+    return f"convert it with .astype(numpy.{'str_' if dtype.kind == 's' else dtype.numpy})"
 
 
 def _shown(shape: Sequence[int | str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from tilework.core.dtypes import DType, from_numpy
 from tilework.ir.graph import Constant, Extent, Graph, Node, Value
+from tilework.ir.narrow import widen
 from tilework.ir.opdefs.registry import Array
 
 SMALL = 4096  # elements; a constant that a pass may look into
@@ -92,7 +93,9 @@ class Editor:
     def scalar(self, name: str) -> float | None:
         """The number that a constant of one element holds; else None."""
         array = self.array(name)
-        return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+        if array is None or array.size != 1 or array.dtype.kind in "cO":
+            return None
+        return float(widen(array).reshape(-1)[0])
 
     # -- writing ------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from tilework.core.dtypes import DType
+from tilework.core.dtypes import FLOAT64, DType
 from tilework.core.shapes import count, row_major_strides
 from tilework.hal.kernel import Kernel
 from tilework.hal.kernels.move import STRIDED_COPY, StridedCopyParams
@@ -113,7 +113,9 @@ class Builder:
     def scalar(self, tensor: Tensor) -> float | None:
         """The number that a constant of one element holds; else None."""
         array = self.arrays.get(tensor.storage)
-        return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+        if array is None or array.size != 1 or array.dtype.kind not in "fiub":
+            return None
+        return float(array.reshape(-1)[0])
 
     def readers(self, name: str) -> Sequence[Node]:
         """The nodes that read a value; none at all when the graph returns it."""
@@ -192,6 +194,9 @@ class Builder:
         """
         if 0 in target.shape:
             return
+        if target.dtype.size > 8:
+            source, target = _halves(source), _halves(target)
+            base = None if base is None else _halves(base)
         shape, (walk, goal) = collapse(target.shape, source.strides, target.strides)
         if len(shape) > AXES:  # one copy for each index of the outermost extent
             for i in range(shape[0]):
@@ -228,6 +233,17 @@ class Builder:
         )
         counts = (-(-columns // tile_columns), -(-rows // tile_rows), 1)
         self.emit(STRIDED_COPY, counts, params, (base or source, target))
+
+
+def _halves(tensor: Tensor) -> Tensor:
+    """A tensor of 16-byte elements with their two halves as a last axis."""
+    return replace(
+        tensor,
+        dtype=FLOAT64,
+        shape=(*tensor.shape, 2),
+        strides=(*(2 * stride for stride in tensor.strides), 1),
+        offset=2 * tensor.offset,
+    )
 
 
 def _copy_order(

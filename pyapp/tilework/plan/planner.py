@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tilework.core.errors import NotImplemented
 from tilework.core.shapes import count, row_major_strides
 from tilework.ir.graph import Constant, Graph, Node
-from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Array, Info, infer_node
+from tilework.ir.opdefs.registry import FOLD_LIMIT, Array, Info, apply, infer_node
 from tilework.passes import pipeline
 from tilework.plan.arena import place
 from tilework.plan.builder import Builder, is_constant
@@ -34,6 +35,7 @@ def make_draft(
     InvalidArgument when the shapes do not fit the graph, DataDependent when a shape hangs on data.
     """
     special, fired = pipeline.run(specialise(graph, shapes, known_inputs), pipeline.SHAPED)
+    _refuse_strings(special)
     lowerer = _Lowerer(graph, special, threads)
     for value in special.inputs:
         lowerer.tensors[value.name].storage.fixed = in_place
@@ -61,6 +63,14 @@ def make_draft(
         arena_bytes=place(transients),
         fired=fired,
     )
+
+
+def _refuse_strings(graph: Graph) -> None:
+    dtypes = {name: value.dtype for name, value in graph.values.items()}
+    dtypes.update((name, constant.dtype) for name, constant in graph.constants.items())
+    for name, dtype in dtypes.items():
+        if dtype.kind == "s":
+            raise NotImplemented(f"graph '{graph.name}': '{name}' holds strings; no plan has those")
 
 
 class _Lowerer:
@@ -101,7 +111,7 @@ class _Lowerer:
             self._infos[name] = info
         if not node.inputs and not all(info.value is not None for _, info in outputs):
             # Nothing but attributes: computed here and now, however large.
-            arrays = OPS[node.op].reference(node.attrs)
+            arrays = apply(node, (), [info.dtype for info in results])
             for (name, info), array in zip(outputs, arrays, strict=False):
                 self._bind(name, builder.local(array, info.dtype))
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
     channel,
     conv,
+    convert,
     create,
     elementwise,
     fused,
@@ -24,6 +25,7 @@ from tilework.ir.opdefs.registry import (
     DataDependent,
     Info,
     OpDef,
+    apply,
     define,
     evaluate,
     fail,
@@ -40,6 +42,7 @@ __all__ = [
     "DataDependent",
     "Info",
     "OpDef",
+    "apply",
     "define",
     "evaluate",
     "fail",

@@ -18,6 +18,7 @@ from tilework.core.dtypes import BY_NAME, INT64
 from tilework.core.errors import InvalidArgument
 from tilework.core.shapes import count
 from tilework.ir.graph import Node
+from tilework.ir.narrow import numpy_of
 from tilework.ir.opdefs.elementwise import one
 from tilework.ir.opdefs.registry import Array, Attrs, Info, define, fail
 
@@ -52,7 +53,7 @@ define(
     "constant_of_shape",
     (1, 1),
     _infer_filled,
-    lambda attrs: (np.full(attrs["shape"], attrs["value"], dtype=attrs["dtype"]),),
+    lambda attrs: (np.full(attrs["shape"], attrs["value"], numpy_of(attrs["dtype"])),),
     values={"shape": 0},
 )
 
@@ -84,7 +85,7 @@ def _infer_range(node: Node, infos: Sequence[Info]) -> list[Info]:
 
 
 def _range(attrs: Attrs) -> tuple[Array, ...]:
-    dtype = np.dtype(attrs["dtype"])
+    dtype = numpy_of(attrs["dtype"])
     steps = np.arange(_range_count(attrs)).astype(dtype)
     return one(dtype.type(attrs["start"]) + steps * dtype.type(attrs["delta"]), dtype)
 
@@ -99,6 +100,10 @@ define(
 )
 
 
+def _named(attrs: Attrs, x: Array) -> np.dtype[Any]:
+    return numpy_of(attrs["dtype"]) if attrs.get("dtype") else x.dtype
+
+
 def _infer_eye(node: Node, infos: Sequence[Info]) -> list[Info]:
     if len(infos[0].shape) != 2:
         raise fail(node, infos, "needs a matrix")
@@ -111,6 +116,6 @@ define(
     1,
     _infer_eye,
     lambda attrs, x: one(
-        np.eye(x.shape[0], x.shape[1], k=attrs.get("k", 0), dtype=attrs.get("dtype") or x.dtype)
+        np.eye(x.shape[0], x.shape[1], k=attrs.get("k", 0), dtype=_named(attrs, x))
     ),
 )

@@ -7,7 +7,7 @@ tests isnan isinf(detect_positive, detect_negative) -> bool;
 binary (a, b), equal dtypes: add sub mul div(truncating for integers) mod(fmod 0|1) min max;
 prelu (x, slope); pow (base, exponent of any number dtype) -> base's dtype; comparisons -> bool;
 and or xor not; bitwise_and bitwise_or bitwise_xor bitwise_not;
-where (condition bool, a, b); cast(to: a DType's name).
+where (condition bool, a, b).
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import BOOL, BY_NAME, DType
-from tilework.core.errors import InvalidGraph
+from tilework.core.dtypes import BOOL, DType
 from tilework.core.shapes import broadcast
 from tilework.ir.graph import Node
-from tilework.ir.opdefs.registry import Array, Attrs, Infer, Info, define, fail, label
+from tilework.ir.opdefs.registry import Array, Attrs, Infer, Info, define, fail
 
 FLOATS = "f"
 SIGNED = "fi"
 NUMBERS = "fiu"
 BOOLS = "b"
 INTEGERS = "iu"
-ANY = "fiub"
+ANY = "fiubcs"
 
 _WORDS = {
     "f": "floating-point",
@@ -39,6 +38,7 @@ _WORDS = {
     "b": "bool",
     "iu": "integer",
     "fiub": "numeric or bool",
+    "fiubcs": "any",
 }
 
 
@@ -325,23 +325,4 @@ def _infer_where(node: Node, infos: Sequence[Info]) -> list[Info]:
     return [Info(same_dtype(node, infos[1:]), broadcast_infos(node, infos))]
 
 
-define("where", 3, _infer_where, lambda attrs, c, a, b: one(np.where(c, a, b), a.dtype))
-
-
-# -- cast ----------------------------------------------------------------------------------------
-
-
-def _infer_cast(node: Node, infos: Sequence[Info]) -> list[Info]:
-    to = BY_NAME.get(str(node.attrs.get("to")))
-    if to is None:
-        raise InvalidGraph(f"{label(node)}: cast to unknown dtype {node.attrs.get('to')!r}")
-    return [Info(to, infos[0].shape)]
-
-
-def cast(x: Array, to: str) -> Array:
-    """x in dtype `to`: floats truncate toward zero to integers, anything non-zero is true."""
-    with np.errstate(all="ignore"):
-        return np.asarray(x.astype(to))
-
-
-define("cast", 1, _infer_cast, lambda attrs, x: (cast(x, attrs["to"]),))
+define("where", 3, _infer_where, lambda attrs, c, a, b: one(np.where(c, a, b), a.dtype), raw=True)

@@ -45,7 +45,7 @@ def _gather(attrs: Attrs, x: Array, indices: Array) -> tuple[Array, ...]:
     return one(np.take(x, _wrapped(indices, x.shape[axis], axis), axis=axis))
 
 
-define("gather", 2, _infer_gather, _gather, normalise=normalise_axis)
+define("gather", 2, _infer_gather, _gather, normalise=normalise_axis, raw=True)
 
 
 def _infer_gather_elements(node: Node, infos: Sequence[Info]) -> list[Info]:
@@ -66,7 +66,14 @@ def _gather_elements(attrs: Attrs, x: Array, indices: Array) -> tuple[Array, ...
     return one(np.take_along_axis(x[window], fixed, axis=axis))
 
 
-define("gather_elements", 2, _infer_gather_elements, _gather_elements, normalise=normalise_axis)
+define(
+    "gather_elements",
+    2,
+    _infer_gather_elements,
+    _gather_elements,
+    normalise=normalise_axis,
+    raw=True,
+)
 
 
 def _infer_gather_nd(node: Node, infos: Sequence[Info]) -> list[Info]:
@@ -95,4 +102,4 @@ def _gather_nd(attrs: Attrs, x: Array, indices: Array) -> tuple[Array, ...]:
     return one(x[tuple(lead + columns)])
 
 
-define("gather_nd", 2, _infer_gather_nd, _gather_nd)
+define("gather_nd", 2, _infer_gather_nd, _gather_nd, raw=True)

@@ -55,7 +55,7 @@ def _reshape(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     return (x.reshape(shape),)
 
 
-define("reshape", (2, 2), _infer_reshape, _reshape, values={"shape": 1})
+define("reshape", (2, 2), _infer_reshape, _reshape, values={"shape": 1}, raw=True)
 
 
 def _flatten_shape(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
@@ -75,6 +75,7 @@ define(
     lambda node, infos: [Info(infos[0].dtype, _flatten_shape(infos[0].shape, node.attrs["axis"]))],
     lambda attrs, x: (x.reshape(_flatten_shape(x.shape, attrs["axis"])),),
     normalise=_normalise_flatten,
+    raw=True,
 )
 
 
@@ -102,6 +103,7 @@ define(
     lambda attrs, x: (x.reshape(_unsqueezed(x.shape, attrs["axes"])),),
     values={"axes": 1},
     normalise=_normalise_unsqueeze,
+    raw=True,
 )
 
 
@@ -128,6 +130,7 @@ define(
     lambda attrs, x: (np.squeeze(x, axis=tuple(attrs["axes"])),),
     values={"axes": 1},
     normalise=_normalise_squeeze,
+    raw=True,
 )
 
 
@@ -155,6 +158,7 @@ define(
     _infer_transpose,
     lambda attrs, x: (np.transpose(x, attrs["perm"]),),
     normalise=_normalise_transpose,
+    raw=True,
 )
 
 
@@ -181,6 +185,7 @@ define(
     _infer_concat,
     lambda attrs, *xs: one(np.concatenate(xs, axis=attrs["axis"])),
     normalise=normalise_axis,
+    raw=True,
 )
 
 
@@ -224,6 +229,7 @@ define(
     outputs=-1,
     values={"sizes": 1},
     normalise=_normalise_split,
+    raw=True,
 )
 
 
@@ -271,6 +277,7 @@ define(
     _slice,
     values={"starts": 1, "ends": 2, "axes": 3, "steps": 4},
     normalise=_normalise_slice,
+    raw=True,
 )
 
 
@@ -291,7 +298,7 @@ def _expand(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     return (np.broadcast_to(x, shape),)
 
 
-define("expand", (2, 2), _infer_expand, _expand, values={"shape": 1})
+define("expand", (2, 2), _infer_expand, _expand, values={"shape": 1}, raw=True)
 
 
 def _infer_tile(node: Node, infos: Sequence[Info]) -> list[Info]:
@@ -308,6 +315,7 @@ define(
     _infer_tile,
     lambda attrs, x: (np.tile(x, attrs["repeats"]),),
     values={"repeats": 1},
+    raw=True,
 )
 
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
@@ -378,4 +386,5 @@ define(
     lambda attrs, x: one(np.triu(x, attrs["k"]) if attrs["upper"] else np.tril(x, attrs["k"])),
     values={"k": 1},
     normalise=_normalise_trilu,
+    raw=True,
 )

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import BOOL
+from tilework.core.dtypes import BOOL, from_numpy
 from tilework.core.shapes import broadcast_two
 from tilework.ir.graph import Node
+from tilework.ir.narrow import narrow, widen
 from tilework.ir.opdefs.elementwise import (
     FLOATS,
     NUMBERS,
@@ -97,8 +98,26 @@ def _softmax(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     axis = attrs["axis"]
     if x.size == 0:
         return (x,)
+    if x.dtype.names is not None:
+        return (_narrow_softmax(x, axis),)
     power = np.exp(x - np.max(x, axis=axis, keepdims=True))
     return one(power / np.sum(power, axis=axis, keepdims=True), x.dtype)
+
+
+def _narrow_softmax(x: Array, axis: int) -> Array:
+    """Rounded where ONNX's function body of Softmax rounds: after each operation in the narrow
+    dtype, the additions of its sum too."""
+    dtype = from_numpy(x.dtype)
+
+    def rounded(values: Array) -> Array:
+        return widen(narrow(values, dtype))
+
+    wide = widen(x)
+    power = rounded(np.exp(rounded(wide - np.max(wide, axis=axis, keepdims=True))))
+    total = np.zeros_like(power.take([0], axis))
+    for i in range(power.shape[axis]):
+        total = rounded(total + power.take([i], axis))
+    return narrow(power / total, dtype)
 
 
 def _log_softmax(attrs: Attrs, x: Array) -> tuple[Array, ...]:
@@ -109,7 +128,7 @@ def _log_softmax(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     return one(away - np.log(np.sum(np.exp(away), axis=axis, keepdims=True)), x.dtype)
 
 
-define("softmax", 1, infer_unary(FLOATS), quiet(_softmax), normalise=normalise_axis)
+define("softmax", 1, infer_unary(FLOATS), quiet(_softmax), normalise=normalise_axis, raw=True)
 define("log_softmax", 1, infer_unary(FLOATS), quiet(_log_softmax), normalise=normalise_axis)
 
 

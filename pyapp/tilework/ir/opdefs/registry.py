@@ -22,6 +22,7 @@ from tilework.core.config import FOLD_LIMIT as FOLD_LIMIT
 from tilework.core.dtypes import DType, from_numpy
 from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented, TileworkError
 from tilework.ir.graph import Node
+from tilework.ir.narrow import narrow, widen
 
 Array: TypeAlias = NDArray[Any]
 Attrs: TypeAlias = Mapping[str, Any]
@@ -52,7 +53,9 @@ class OpDef:
     output with ONNX's exact semantics. Both see the resolved node; an absent optional input is
     None. `values` maps an attribute to the input that may hold it instead. `normalise(node, infos)`
     gives attributes to replace (negative axes counted from the front, defaults spelled out).
-    `outputs` is the number of outputs, or -1 when the node says it.
+    `outputs` is the number of outputs, or -1 when the node says it. A reference is given narrow
+    dtypes widened and its results are narrowed again (`apply`), unless it is `raw`: those that move
+    elements, and conversions.
     """
 
     name: str
@@ -63,6 +66,7 @@ class OpDef:
     reference: Reference
     values: Mapping[str, int]
     normalise: Normalise | None = None
+    raw: bool = False
 
 
 OPS: dict[str, OpDef] = {}
@@ -81,12 +85,13 @@ def define(
     outputs: int = 1,
     values: Mapping[str, int] | None = None,
     normalise: Normalise | None = None,
+    raw: bool = False,
 ) -> OpDef:
     """Enter an operation into OPS. `inputs` is its number or (fewest, most), most -1: no limit."""
     fewest, most = (inputs, inputs) if isinstance(inputs, int) else inputs
     if name in OPS:
         raise InvalidArgument(f"operation '{name}' is defined twice")
-    entry = OpDef(name, fewest, most, outputs, infer, reference, values or {}, normalise)
+    entry = OpDef(name, fewest, most, outputs, infer, reference, values or {}, normalise, raw)
     OPS[name] = entry
     return entry
 
@@ -177,6 +182,7 @@ def resolve(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Info |
 
 def as_attribute(value: Array) -> Any:
     """An array as the attribute that stands for it: a number, or a flat tuple of numbers."""
+    value = widen(value)
     return value.item() if value.ndim == 0 else tuple(value.reshape(-1).tolist())
 
 
@@ -199,7 +205,7 @@ def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Inf
     if all(info is None or info.value is not None for info in kept) and all(
         result.value is None and _small(result.shape) for result in results
     ):
-        values = _compute(node, [None if info is None else info.value for info in kept])
+        values = _compute(node, [None if info is None else info.value for info in kept], results)
         results = [
             Info(result.dtype, result.shape, value)
             for result, value in zip(results, values, strict=False)  # trailing ones are unused
@@ -207,12 +213,29 @@ def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Inf
     return node, results
 
 
-def _compute(node: Node, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+def apply(
+    node: Node, arrays: Sequence[Array | None], dtypes: Sequence[DType]
+) -> tuple[Array, ...]:
+    """The reference of a resolved node, whose outputs have `dtypes`."""
+    definition = OPS[node.op]
+    if definition.raw:
+        return definition.reference(node.attrs, *arrays)
+    wide = [None if array is None else widen(array) for array in arrays]
+    results = definition.reference(node.attrs, *wide)
+    return tuple(
+        narrow(one, dtype, saturate=False) if dtype.wide and one.dtype.names is None else one
+        for one, dtype in zip(results, dtypes, strict=False)  # trailing ones are unused
+    )
+
+
+def _compute(
+    node: Node, arrays: Sequence[Array | None], infos: Sequence[Info]
+) -> tuple[Array, ...]:
     try:
-        return OPS[node.op].reference(node.attrs, *arrays)
+        return apply(node, arrays, [info.dtype for info in infos])
     except InvalidArgument as error:
-        infos = [None if array is None else info_of(array) for array in arrays]
-        raise fail(node, infos, str(error)) from None
+        given = [None if array is None else info_of(array) for array in arrays]
+        raise fail(node, given, str(error)) from None
     except _MALFORMED as error:
         raise _malformed(node, error) from error
 
@@ -236,12 +259,12 @@ def evaluate(node: Node, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
     infos = [None if array is None else info_of(array) for array in arrays]
     try:
         node, kept = resolve(node, infos)
-        OPS[node.op].infer(node, kept)
+        results = OPS[node.op].infer(node, kept)
     except TileworkError:
         raise
     except _MALFORMED as error:
         raise _malformed(node, error) from error
-    return _compute(node, arrays[: len(kept)])
+    return _compute(node, arrays[: len(kept)], results)
 
 
 def info_of(array: Array) -> Info:

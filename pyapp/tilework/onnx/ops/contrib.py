@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from tilework.onnx.context import Context, OnnxNode
 from tilework.onnx.ops.table import MICROSOFT, operator
 
@@ -64,8 +62,7 @@ def fused_matmul(ctx: Context, node: OnnxNode) -> str:
     alpha = node.attrs.get("alpha", 1.0)
     if alpha == 1:
         return product
-    dtype = ctx.dtype(node.inputs[0])
-    return ctx.emit("mul", product, ctx.constant(np.array(alpha, dtype.numpy)))
+    return ctx.emit("mul", product, ctx.scalar(alpha, node.inputs[0]))
 
 
 def _turned(ctx: Context, name: str, turn: bool) -> str:

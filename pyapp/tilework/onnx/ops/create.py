@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework.core.dtypes import FLOAT32, from_numpy, from_onnx
+from tilework.ir.opdefs.registry import as_attribute
 from tilework.onnx.context import Array, Context, OnnxNode
 from tilework.onnx.ops.table import direct, operator
 
@@ -19,6 +20,8 @@ _CONSTANTS: dict[str, Callable[[Any], Array]] = {
     "value_floats": lambda value: np.array(value, dtype=np.float32),
     "value_int": lambda value: np.array(value, dtype=np.int64),
     "value_ints": lambda value: np.array(value, dtype=np.int64),
+    "value_string": lambda value: np.array(value, dtype=object),
+    "value_strings": lambda value: np.array(value, dtype=object),
 }
 
 
@@ -38,7 +41,7 @@ def constant_of_shape(ctx: Context, node: OnnxNode) -> str:
     return ctx.emit_with(
         "constant_of_shape",
         values={"shape": node.inputs[0]},
-        value=value.reshape(-1)[0].item(),
+        value=as_attribute(value.reshape(())),
         dtype=from_numpy(value.dtype).name,
     )[0]
 

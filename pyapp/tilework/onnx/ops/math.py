@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tilework.ir.opdefs.registry import as_attribute
 from tilework.onnx.context import Context, OnnxNode
 from tilework.onnx.ops.table import Build, direct, operator, paired
 
@@ -126,7 +127,7 @@ def clip(ctx: Context, node: OnnxNode) -> str:
     for name, bound in (("min", low), ("max", high)):
         array = ctx.value(bound) if bound else None
         if array is not None:
-            bounds[name] = array.item()
+            bounds[name] = as_attribute(array.reshape(()))
     if len(bounds) == bool(low) + bool(high):
         return ctx.emit("clip", x, **bounds) if bounds else x
     if low:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from tilework.core.dtypes import BOOL
 from tilework.onnx.context import Context, OnnxNode
 from tilework.onnx.ops.table import Build, direct, operator
@@ -99,6 +97,6 @@ def rms_normalization(ctx: Context, node: OnnxNode) -> str:
     first = axis if axis < 0 else axis - (rank or 0)
     axes = tuple(range(first, 0))
     mean = ctx.emit("reduce_mean", ctx.emit("mul", x, x), axes=axes, keepdims=1)
-    epsilon = ctx.constant(np.array(node.attrs.get("epsilon", 1e-5), ctx.dtype(x).numpy))
+    epsilon = ctx.scalar(node.attrs.get("epsilon", 1e-5), x)
     root = ctx.emit("sqrt", ctx.emit("add", mean, epsilon))
     return ctx.emit("mul", ctx.emit("div", x, root), scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tilework.core.dtypes import from_onnx
+from tilework.core.dtypes import DType, from_onnx
 from tilework.onnx.context import Context, OnnxNode
 from tilework.onnx.ops.table import operator
 
@@ -16,13 +16,24 @@ def identity(ctx: Context, node: OnnxNode) -> str:
 
 @operator("Cast", 1)
 def cast(ctx: Context, node: OnnxNode) -> str:
-    to = from_onnx(node.attrs["to"], node.origin)
-    return ctx.emit("cast", node.inputs[0], to=to.name)
+    return _cast(ctx, node, from_onnx(node.attrs["to"], node.origin))
 
 
 @operator("CastLike", 2)
 def cast_like(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit("cast", node.inputs[0], to=ctx.dtype(node.inputs[1]).name)
+    return _cast(ctx, node, ctx.dtype(node.inputs[1]))
+
+
+def _cast(ctx: Context, node: OnnxNode, to: DType) -> str:
+    # Only floats of eight bits and fewer heed these.
+    saturate, rounding = node.attrs.get("saturate", 1), node.attrs.get("round_mode", "up")
+    return ctx.emit(
+        "cast",
+        node.inputs[0],
+        to=to.name,
+        saturate=None if saturate else 0,
+        rounding=None if rounding == "up" else rounding,
+    )
 
 
 @operator("Reshape", 2)
