@@ -138,7 +138,7 @@ def test_inputs_and_outputs_as_onnxruntime_shows_them() -> None:
 def test_metadata_options_and_providers(session: InferenceSession) -> None:
     assert session.get_modelmeta().producer_name == "test"
     assert session.get_modelmeta().graph_name == "made"
-    assert session.get_providers() == ["TileworkExecutionProvider"]
+    assert session.get_providers() == ["TileworkExecutionProvider", "CPUExecutionProvider"]
     options = tilework.SessionOptions()
     options.intra_op_num_threads = 1
     options.graph_optimization_level = tilework.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "engine": {"core", "hal", "ir", "passes", "plan"},
     "array": {"core", "ir", "engine"},
     "onnx": {"core", "ir", "engine"},
+    "onnxruntime": {"core", "onnx"},
 }
 # The package's front door may use everything that it offers.
 FRONT_DOOR = {"__init__"}

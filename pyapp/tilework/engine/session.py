@@ -74,6 +74,11 @@ class GraphSession(Scoped):
         with self._turn:
             return self._plan(feeds, self.device.imports)
 
+    def latest(self) -> Plan | None:
+        """The plan that was used last."""
+        plans = self._held.plans
+        return plans[next(reversed(plans))] if plans else None
+
     def _plan(self, feeds: Mapping[str, Fed], slots: bool) -> Plan:
         self._check_open()
         held = self._held

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from tilework.core.dtypes import DType, ort_type
 from tilework.core.errors import InvalidArgument
+from tilework.engine.devices import Device
+from tilework.engine.resident import Fed, Resident
 from tilework.ir.graph import Value
 from tilework.ir.narrow import adopt
+from tilework.onnx.value import OrtValue
 
 Array = NDArray[Any]
 
@@ -22,13 +25,19 @@ Array = NDArray[Any]
 class Feeds:
     """The checks of one model's inputs; `optional` ones have defaults of the model."""
 
-    def __init__(self, inputs: Sequence[Value], optional: frozenset[str]) -> None:
+    def __init__(
+        self, inputs: Sequence[Value], optional: frozenset[str], device: Device
+    ) -> None:
+        self._device = device
         self._values = {value.name: value for value in inputs}
         self._dtypes = {value.name: np.dtype(value.dtype.numpy) for value in inputs}
         self._required = [value.name for value in inputs if value.name not in optional]
 
-    def check(self, given: Mapping[str, object]) -> dict[str, Array]:
-        """The arrays by name. Raises InvalidArgument."""
+    def check(self, given: Mapping[str, object]) -> dict[str, Fed]:
+        """The arrays by name; an OrtValue of the session's device stays there.
+
+        Raises InvalidArgument.
+        """
         if not isinstance(given, Mapping):
             raise InvalidArgument(
                 f"feeds are a {type(given).__name__}; expected a dict from input name to array"
@@ -49,8 +58,18 @@ class Feeds:
                 )
         return arrays
 
-    def _array(self, name: str, value: object, expected: Value) -> Array:
+    def _array(self, name: str, value: object, expected: Value) -> Fed:
         dtype = self._dtypes[name]
+        if isinstance(value, OrtValue):
+            value = value.fed(self._device)
+        if isinstance(value, Resident):
+            if value.dtype is not expected.dtype:
+                raise InvalidArgument(
+                    f"unexpected data type of input {name!r}: actual {ort_type(value.dtype)}, "
+                    f"expected {ort_type(expected.dtype)}"
+                )
+            self._check_shape(name, value.shape, expected)
+            return value
         if isinstance(value, np.ndarray):
             array: Array = adopt(value)
         else:
@@ -62,23 +81,26 @@ class Feeds:
             )
         if not array.flags.c_contiguous:
             array = np.array(array, order="C")
+        self._check_shape(name, array.shape, expected)
+        return array
+
+    def _check_shape(self, name: str, given: tuple[int, ...], expected: Value) -> None:
         shape = expected.shape
         if shape is None:
-            return array
-        if len(shape) != array.ndim:
+            return
+        if len(shape) != len(given):
             raise InvalidArgument(
-                f"invalid rank for input {name!r}: got {array.ndim} {list(array.shape)}, expected "
+                f"invalid rank for input {name!r}: got {len(given)} {list(given)}, expected "
                 f"{len(shape)} {_shown(shape)}; reshape it or add the axes that are missing"
             )
-        for axis, (extent, got) in enumerate(zip(shape, array.shape, strict=True)):
+        for axis, (extent, got) in enumerate(zip(shape, given, strict=True)):
             if isinstance(extent, int) and extent != got:
                 raise InvalidArgument(
                     f"invalid dimensions for input {name!r}: axis {axis} has {got}, expected "
-                    f"{extent}; got {list(array.shape)}, expected {_shown(shape)}"
+                    f"{extent}; got {list(given)}, expected {_shown(shape)}"
                 )
-        return array
 
-    def conflict(self, arrays: Mapping[str, Array]) -> str:
+    def conflict(self, arrays: Mapping[str, Fed]) -> str:
         """Which symbolic extent two inputs disagree about, in words; "" when none."""
         seen: dict[str, tuple[str, int]] = {}
         for name, array in arrays.items():

@@ -61,6 +61,7 @@ class StringStringEntryProto(Message):
 class DimensionProto(Message):
     dim_value: int = 0
     dim_param: str = ""
+    denotation: str = ""
 
 
 class TensorShapeProto(Message):
@@ -177,7 +178,14 @@ def _table(message: type[Message], fields: dict[int, Field]) -> None:
 
 _table(OperatorSetIdProto, {1: ("domain", STRING, None), 2: ("version", INT, None)})
 _table(StringStringEntryProto, {1: ("key", STRING, None), 2: ("value", STRING, None)})
-_table(DimensionProto, {1: ("dim_value", INT, None), 2: ("dim_param", STRING, None)})
+_table(
+    DimensionProto,
+    {
+        1: ("dim_value", INT, None),
+        2: ("dim_param", STRING, None),
+        3: ("denotation", STRING, None),
+    },
+)
 _table(TensorShapeProto, {1: ("dim", MESSAGES, DimensionProto)})
 _table(TensorTypeProto, {1: ("elem_type", INT, None), 2: ("shape", MESSAGE, TensorShapeProto)})
 _table(

@@ -6,33 +6,46 @@ kernels and memory are the engine's.
 
 from __future__ import annotations
 
+import sys
+import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilework.core.dtypes import ort_type
-from tilework.core.errors import Fail, InvalidArgument
+from tilework.core.errors import Cancelled, Fail, InvalidArgument, RuntimeException, TileworkError
 from tilework.core.scoped import Scoped
 from tilework.engine.devices import Device, get_device
+from tilework.engine.resident import Fed, Resident
 from tilework.engine.session import GraphSession
+from tilework.engine.view import PlanView
 from tilework.ir.graph import Graph, Value
+from tilework.onnx.binding import IOBinding
 from tilework.onnx.feeds import Feeds
+from tilework.onnx.logs import INFO, VERBOSE, say
 from tilework.onnx.model import LoadedModel, ModelMetadata, load_graph
 from tilework.onnx.options import NodeArg, RunOptions, SessionOptions
+from tilework.onnx.overrides import override
+from tilework.onnx.profile import Profile
+from tilework.onnx.providers import chosen
 from tilework.onnx.source import External, Source
+from tilework.onnx.value import OrtValue
 
-PROVIDER = "TileworkExecutionProvider"
+_THREADS = sys.platform != "emscripten"
 
 
 class InferenceSession(Scoped):
     """A model that is ready to run.
 
     path_or_bytes: a path, an http(s) URL, the bytes of a model file, or an onnx.ModelProto.
-    sess_options: see SessionOptions. providers: accepted for compatibility and not looked at.
+    sess_options: see SessionOptions. providers, provider_options: what `get_providers` names; all
+    sessions run alike. disabled_optimizers, enable_fallback: without effect.
     external_data: the weights that are not in the file, when they do not lie beside it: a device
     buffer that has them already (used in place, it stays the caller's), or a dict from location to
     bytes, path or device buffer.
@@ -48,6 +61,8 @@ class InferenceSession(Scoped):
         providers: Sequence[object] | None = None,
         provider_options: Sequence[object] | None = None,
         *,
+        disabled_optimizers: object = None,
+        enable_fallback: int = 1,
         external_data: External = None,
     ) -> None:
         options = SessionOptions() if sess_options is None else sess_options
@@ -56,12 +71,19 @@ class InferenceSession(Scoped):
                 f"sess_options is a {type(options).__name__}; expected tilework.SessionOptions"
             )
         self._options = options
+        self._providers = chosen(providers, provider_options)
+        self._profile = Profile() if options.enable_profiling else None
+        self._measured = self._profile
         self._device = get_device(options.intra_op_num_threads)
-        source = Source(path_or_bytes, external_data, self._device)
-        self._model: LoadedModel = load_graph(source.data, source.external)
+        with self._section("model_loading"):
+            source = Source(path_or_bytes, external_data, self._device)
+            model = load_graph(source.data, source.external)
+            self._model: LoadedModel = override(model, source.data, *options.free_dimensions)
+        if options.optimized_model_filepath:
+            Path(options.optimized_model_filepath).write_bytes(source.data)
         graph = self._model.graph
         optional = frozenset(self._model.defaults)
-        self._feeds = Feeds(graph.inputs, optional)
+        self._feeds = Feeds(graph.inputs, optional, self._device)
         self._optional = optional
         self._output_names = [value.name for value in graph.outputs]
         self._known_outputs = frozenset(self._output_names)
@@ -69,10 +91,13 @@ class InferenceSession(Scoped):
         self._sessions: dict[frozenset[str], GraphSession] = {}
         self._end = weakref.finalize(self, _free, self._sessions, self._external if owned else None)
         try:
-            self._session(frozenset())
+            with self._section("session_initialization"):
+                session = self._session(frozenset())
         except BaseException:
             self._end()
             raise
+        self._say(INFO, f"{graph.name or 'a model'}: {len(session.graph.nodes)} operations")
+        self._say(VERBOSE, f"rewritten at load:\n{session.fired}")
 
     # -- running ------------------------------------------------------------
 
@@ -89,17 +114,107 @@ class InferenceSession(Scoped):
         after any of them.
         """
         names = self._output_names if output_names is None else self._names(output_names)
-        arrays = self._feeds.check(input_feed)
+        feeds = self._feeds.check(input_feed)
+        return cast("list[NDArray[Any]]", self._run(names, feeds, run_options, {}))
+
+    def _run(
+        self,
+        names: Sequence[str],
+        feeds: dict[str, Fed],
+        options: RunOptions | None,
+        kept: Mapping[str, Resident | None],
+    ) -> Sequence[Fed]:
+        """Outputs in `kept` stay on the device, where it says or in new tensors."""
         if not self._end.alive:
             raise Fail("the session is closed; make a new one")
-        session = self._session(frozenset(arrays) & self._optional)
+        session = self._session(frozenset(feeds) & self._optional)
+        stop = None if options is None else options.stop
+        profile = self._profile
         try:
-            return session.run(arrays, names)
+            if stop is None and profile is None and not kept and not _any_resident(feeds):
+                return session.run(cast("dict[str, NDArray[Any]]", feeds), names)
+            recorder = None if profile is None else profile.recorder
+            with self._section("model_run"):
+                return session.run_resident(feeds, names, kept, stop, recorder)
         except InvalidArgument as error:
-            conflict = self._feeds.conflict(arrays)
+            conflict = self._feeds.conflict(feeds)
             if conflict:
                 raise InvalidArgument(f"{conflict}. {error}") from error
             raise
+        except Cancelled as error:
+            if stop is None or not stop.wanted:
+                raise
+            raise Fail("the run has ended early: its RunOptions.terminate was set") from error
+
+    def run_async(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, object],
+        callback: Callable[[list[Any], object, str], object],
+        user_data: object,
+        run_options: RunOptions | None = None,
+    ) -> None:
+        """`run` on a thread of its own, which then calls `callback(outputs, user_data, error)`.
+
+        `error` is "" or says what was wrong, with no outputs. Where Python has no threads, in a
+        browser, all of that has happened when this returns.
+        """
+
+        def go() -> None:
+            outputs, error = [], ""
+            try:
+                outputs = self.run(output_names, input_feed, run_options)
+            except TileworkError as raised:
+                error = str(raised)
+            callback(outputs, user_data, error)
+
+        if _THREADS:
+            threading.Thread(target=go, name="tilework run_async", daemon=True).start()
+        else:
+            go()
+
+    def run_with_ort_values(
+        self,
+        output_names: Sequence[str] | None,
+        input_dict_ort_values: Mapping[str, OrtValue],
+        run_options: RunOptions | None = None,
+    ) -> list[OrtValue]:
+        """`run` from OrtValues to new ones, which stay on the device."""
+        names = self._output_names if output_names is None else self._names(output_names)
+        feeds = self._feeds.check(input_dict_ort_values)
+        kept: dict[str, Resident | None] = dict.fromkeys(names)
+        return [OrtValue(one) for one in self._run(names, feeds, run_options, kept)]
+
+    def io_binding(self) -> IOBinding:
+        """Ties inputs and outputs to values; for `run_with_iobinding`."""
+        return IOBinding(self)
+
+    def run_with_iobinding(
+        self, iobinding: IOBinding, run_options: RunOptions | None = None
+    ) -> None:
+        """Runs from and to what is bound.
+
+        RuntimeException for a missing input, no output, or a value of another dtype or shape.
+        """
+        if not iobinding.outputs:
+            raise RuntimeException("no output is bound; bind_output says which are wanted")
+        names = list(iobinding.outputs)
+        kept: dict[str, Resident | None] = {}
+        for name, value in iobinding.outputs.items():
+            held = None if value is None else value.fed(self._device)
+            kept[name] = held if isinstance(held, Resident) else None
+        try:
+            feeds = self._feeds.check(iobinding.inputs)
+            results = self._run(self._names(names), feeds, run_options, kept)
+            for name, result in zip(names, results, strict=True):
+                bound = iobinding.outputs[name]
+                if bound is None:
+                    bound = OrtValue(result)
+                elif bound.held() is not result:  # the caller's array, or on another device
+                    bound.take(result)
+                iobinding.made[name] = bound
+        except InvalidArgument as error:
+            raise RuntimeException(f"what is bound does not fit: {error}") from error
 
     def _names(self, names: Sequence[str]) -> list[str]:
         if isinstance(names, str):
@@ -145,8 +260,26 @@ class InferenceSession(Scoped):
         return self._model.metadata
 
     def get_providers(self) -> list[str]:
-        """What runs the model."""
-        return [PROVIDER]
+        """What the session was asked to run on, as far as it is available; else all."""
+        return list(self._providers)
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        """The options that came with each provider; none has an effect."""
+        return {name: dict(options) for name, options in self._providers.items()}
+
+    def set_providers(
+        self,
+        providers: Sequence[object] | None = None,
+        provider_options: Sequence[object] | None = None,
+    ) -> None:
+        """Changes what `get_providers` says; the session runs as before."""
+        self._providers = chosen(providers, provider_options)
+
+    def enable_fallback(self) -> None:
+        """Without effect: there is nothing to fall back from."""
+
+    def disable_fallback(self) -> None:
+        """Without effect: there is nothing to fall back from."""
 
     def get_session_options(self) -> SessionOptions:
         """The options that the session was made with."""
@@ -157,11 +290,19 @@ class InferenceSession(Scoped):
         """The device that the session runs on."""
         return self._device
 
-    def explain(self, shapes: Mapping[str, Sequence[int]]) -> str:
-        """The plan for these input shapes, in words: every step with its kernel, tiles and bytes.
+    def plan(self, shapes: Mapping[str, Sequence[int]] | None = None) -> PlanView:
+        """The plan for these input shapes: every step with its kernel, tiles and bytes, and what
+        was fused. Print it, or show it in a notebook.
 
-        Plans now if that was not done yet.
+        Without shapes the plan of the last run, Fail before the first. With them it is made now if
+        that was not done yet.
         """
+        session = self._session(frozenset())
+        if shapes is None:
+            latest = [plan for one in self._sessions.values() if (plan := one.latest())]
+            if not latest:
+                raise Fail("the session has not run yet; give plan() the shapes of its inputs")
+            return PlanView(latest[-1], session.fired)
         values = {
             value.name: value
             for value in self._model.graph.inputs
@@ -173,14 +314,39 @@ class InferenceSession(Scoped):
             if name in values
         }
         checked = self._feeds.check({**shapes, **arrays})
-        session = self._session(frozenset())
-        plan = session.plan(checked)
-        return f"{plan}\n\nat load:\n{session.fired}\n\nfor these shapes:\n{plan.draft.fired}"
+        return PlanView(session.plan(cast("dict[str, NDArray[Any]]", checked)), session.fired)
+
+    def explain(self, shapes: Mapping[str, Sequence[int]]) -> str:
+        """`plan(shapes)` in words."""
+        return str(self.plan(shapes))
 
     def where(self) -> str:
         """What has computed the runs so far: "kernel", "host" (NumPy) or "mixed"; "" before any."""
         found = frozenset[str]().union(*(one.places() for one in self._sessions.values()))
         return "mixed" if len(found) > 1 else next(iter(found), "")
+
+    # -- measuring ------------------------------------------------------------
+
+    @property
+    def profile(self) -> Profile | None:
+        """What was measured since the session was made, also after `end_profiling`; None when
+        enable_profiling was not set. Print it: nodes by time. Show it in a notebook."""
+        return self._measured
+
+    def get_profiling_start_time_ns(self) -> int:
+        """The wall clock's time when profiling began; 0 when it never did."""
+        return self._measured.start_ns if self._measured is not None else 0
+
+    def end_profiling(self) -> str:
+        """Writes the trace and gives its file's name; "" when nothing is measured (any more)."""
+        profile, self._profile = self._profile, None
+        return "" if profile is None else profile.write(self._options.profile_file_prefix)
+
+    def _section(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._profile is None else self._profile.section(name)
+
+    def _say(self, severity: int, text: str) -> None:
+        say(severity, self._options.log_severity_level, self._options.logid, text)
 
     # -- ending ------------------------------------------------------------
 
@@ -198,6 +364,10 @@ def _free(sessions: dict[frozenset[str], GraphSession], external: Any) -> None:
     sessions.clear()
     if external is not None:
         external.free()
+
+
+def _any_resident(feeds: Mapping[str, Fed]) -> bool:
+    return any(isinstance(one, Resident) for one in feeds.values())
 
 
 def _with_defaults(model: LoadedModel, fed: frozenset[str]) -> Graph:
