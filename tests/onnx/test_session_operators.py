@@ -13,20 +13,29 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from tests.onnx.test_node_cases import agree, as_array, cases, runnable
+from tests.onnx.test_node_cases import agree, as_value, cases, operators, runnable, tensor_type
 from tests.onnx.test_operators import ROWS, Row, build
 from tilework.onnx.session import InferenceSession
 
 pytestmark = pytest.mark.onnx
 
 
+# What a plan cannot have yet.
+UNPLANNED = {
+    "Compress", "If", "Loop", "NonMaxSuppression", "NonZero", "OptionalGetElement",
+    "OptionalHasElement", "Scan", "SequenceMap", "StringConcat", "StringSplit", "Unique",
+}  # fmt: skip
+
+
 def planned() -> list[str]:
-    """The cases that a plan can be made for: none has strings."""
+    """The cases that a plan can be made for: none has strings, or sizes that hang on data."""
     return [
         name
         for name in runnable()
-        if not any(
-            value.type.tensor_type.elem_type == TensorProto.STRING
+        if not UNPLANNED & {op for _, op in operators(cases()[name].model)}
+        and all(
+            value.type.HasField("tensor_type")
+            and tensor_type(value.type).elem_type != TensorProto.STRING
             for value in (*cases()[name].model.graph.input, *cases()[name].model.graph.output)
         )
     ]
@@ -38,9 +47,9 @@ def test_case(name: str) -> None:
     with InferenceSession(case.model) as session:
         fed = [*session.get_inputs()]
         for inputs, outputs in case.data_sets:
-            feeds = {one.name: as_array(a) for one, a in zip(fed, inputs, strict=True)}
+            feeds = {one.name: as_value(a) for one, a in zip(fed, inputs, strict=True)}
             results = session.run(None, feeds)
-            for result, wanted in zip(results, map(as_array, outputs), strict=True):
+            for result, wanted in zip(results, map(as_value, outputs), strict=True):
                 agree(result, wanted, max(case.rtol, 1e-5), max(case.atol, 1e-6))
 
 

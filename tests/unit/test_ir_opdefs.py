@@ -188,8 +188,10 @@ def test_float32_stays_float32() -> None:
     for name, definition in OPS.items():
         if definition.min_inputs not in (1, 2) or definition.values or name in ("cast", "concat"):
             continue
-        if name in ("gather", "gather_elements", "gather_nd", "constant_of_shape"):
+        if name in ("gather", "gather_elements", "gather_nd", "constant_of_shape", "tf_idf"):
             continue
+        if definition.dynamic:
+            continue  # it has no inference
         for shape in ((), (3,), (3, 3), (3, 3, 3)):
             arrays = [random.random(shape).astype(np.float32) for _ in range(definition.min_inputs)]
             given = node(name, len(arrays), **attrs)

@@ -244,6 +244,7 @@ def test_field_numbers_are_onnx_s() -> None:
     nested: dict[Any, Any] = {
         proto.DimensionProto: onnx.TensorShapeProto.Dimension,
         proto.TensorTypeProto: onnx.TypeProto.Tensor,
+        proto.WrappingTypeProto: onnx.TypeProto.Sequence,
     }
     checked = 0
     for message in proto.Message.__subclasses__():

@@ -2,6 +2,10 @@
 
 Built by the fronts (onnx, array), rewritten by passes, read by the planner. Nodes are in
 topological order, each value has one producer, and nothing here computes.
+
+A value is a tensor, or it wraps tensors: a sequence is a list on the host, an optional is None or
+what it wraps. An attribute may be a graph, as the branches of an `if` and the body of a `loop`; all
+that such a graph reads from outside is an input of the node and one of its own.
 """
 
 from __future__ import annotations
@@ -16,17 +20,27 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# The dtype of a value of which the model does not say one; no array has it.
+UNTYPED = DType("untyped", 0, "?", "", 0)
+
+SEQUENCE, OPTIONAL = "sequence", "optional"
+
 # An extent is a number, or the name of one that is only known at run time; "" has no name.
 Extent: TypeAlias = int | str
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor's name and type. `shape` is None when even the rank is unknown."""
+    """A value's name and type. `shape` is None when even the rank is unknown.
+
+    `wraps` says around what its tensors are, the outermost first: () for a tensor, (OPTIONAL,
+    SEQUENCE) for an optional sequence of tensors; dtype and shape are those of the tensors.
+    """
 
     name: str
     dtype: DType
     shape: tuple[Extent, ...] | None
+    wraps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

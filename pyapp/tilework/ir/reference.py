@@ -7,59 +7,50 @@ the planner falls back to the host.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from tilework.core.config import FOLD_LIMIT
 from tilework.core.errors import InvalidArgument
-from tilework.core.shapes import count
-from tilework.ir.graph import Constant, Graph
-from tilework.ir.opdefs.registry import Array, Info, evaluate, infer_node, info_of
-
-
-def constant_array(constant: Constant, external: memoryview | bytes | None = None) -> Array:
-    """The constant as an array, viewing the model's bytes or `external`, never copying."""
-    if constant.array is not None:
-        return constant.array
-    if external is None or constant.external is None:
-        raise InvalidArgument("a constant lies in external data, which was not given")
-    return np.frombuffer(
-        external, constant.dtype.numpy, count(constant.shape), constant.external[0]
-    ).reshape(constant.shape)
+from tilework.ir.graph import Graph
+from tilework.ir.opdefs.registry import Info, infer_node, info_of
+from tilework.ir.opdefs.subgraph import constant_array, interpret, map_graphs
 
 
 def run_reference(
     graph: Graph,
-    feeds: Mapping[str, Array],
+    feeds: Mapping[str, Any],
     external: memoryview | bytes | None = None,
     keep: Sequence[str] = (),
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """The graph's outputs by name, and the values named in `keep`.
 
-    `feeds` has an array for every input, `external` the bytes that external constants refer to.
-    Raises InvalidArgument for a missing feed, and what the operations raise.
+    `feeds` has an array for every input (a list for a sequence, None for an empty optional),
+    `external` the bytes that external constants refer to. Raises InvalidArgument for a missing
+    feed, and what the operations raise.
     """
-    wanted = {value.name for value in graph.outputs} | set(keep)
-    last: dict[str, int] = {}
-    for number, node in enumerate(graph.nodes):
-        for name in node.inputs:
-            last[name] = number
-    known: dict[str, Array] = {}
     for value in graph.inputs:
         if value.name not in feeds:
             raise InvalidArgument(f"input '{value.name}' is not fed; feeds: {', '.join(feeds)}")
-        known[value.name] = np.asarray(feeds[value.name])
-    for name, constant in graph.constants.items():
-        known[name] = constant_array(constant, external)
-    for number, node in enumerate(graph.nodes):
-        results = evaluate(node, [known[name] if name else None for name in node.inputs])
-        for name, result in zip(node.outputs, results, strict=False):
-            if name:
-                known[name] = result
-        for name in node.inputs:
-            if last.get(name) == number and name not in wanted:
-                known.pop(name, None)
-    return {name: known[name] for name in known if name in wanted}
+    given = [feeds[value.name] for value in graph.inputs]
+    arrays = [one if one is None or isinstance(one, list) else np.asarray(one) for one in given]
+    return interpret(_with_arrays(graph, external), arrays, keep)
+
+
+def _with_arrays(graph: Graph, external: memoryview | bytes | None) -> Graph:
+    """The graph, and those inside it, with every constant as an array."""
+
+    def within(inner: Graph) -> Graph:
+        return _with_arrays(inner, external)
+
+    constants = {
+        name: replace(one, array=constant_array(one, external), external=None)
+        for name, one in graph.constants.items()
+    }
+    nodes = tuple(replace(node, attrs=map_graphs(node.attrs, within)) for node in graph.nodes)
+    return replace(graph, nodes=nodes, constants=constants)
 
 
 def infer_graph(graph: Graph, inputs: Mapping[str, Info]) -> dict[str, Info]:

@@ -33,6 +33,9 @@ def verify(graph: Graph) -> None:
         check_arity(node, opdef(node))
         if not any(node.outputs):
             raise InvalidGraph(f"{label(node)}: has no outputs")
+        for one in node.attrs.values():
+            if isinstance(one, Graph):
+                verify(one)
         for name in node.outputs:
             if name in known:
                 raise InvalidGraph(f"{label(node)}: '{name}' is produced twice")

@@ -20,6 +20,7 @@ _FIELDS = {
     8: "strings",
     9: "tensors",
     10: "graphs",
+    13: "tp",
 }
 
 

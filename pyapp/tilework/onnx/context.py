@@ -7,8 +7,8 @@ is done here and in `onnx.model`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,17 +17,23 @@ from numpy.typing import NDArray
 from tilework.core.config import READ_BACK_LIMIT
 from tilework.core.dtypes import BOOL, BY_NAME, INT64, DType, from_numpy
 from tilework.core.errors import InvalidGraph, NotImplemented
-from tilework.ir.graph import Constant, Node, Value
+from tilework.ir.graph import UNTYPED, Constant, Graph, Node, Value
 from tilework.ir.narrow import convert
 from tilework.ir.opdefs import OPS
 from tilework.ir.opdefs.elementwise import COMPARISON
 from tilework.ir.opdefs.registry import as_attribute
 from tilework.onnx.external import ExternalData
+from tilework.onnx.proto import GraphProto
 
 Array: TypeAlias = NDArray[Any]
 
-_BOOL_RESULTS = {*COMPARISON, "isnan", "isinf", "and", "or", "xor", "not"}
-_INT64_RESULTS = {"shape", "size", "argmax", "argmin"}
+_BOOL_RESULTS = {
+    *COMPARISON, "isnan", "isinf", "and", "or", "xor", "not", "optional_has_element",
+    "regex_full_match",
+}  # fmt: skip
+_INT64_RESULTS = {
+    "shape", "size", "argmax", "argmin", "nonzero", "non_max_suppression", "sequence_length",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +65,21 @@ class OnnxNode:
         return index < len(self.outputs) and bool(self.outputs[index])
 
 
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """A graph inside a node; `captured` has the names of its last inputs, and those outside."""
+
+    graph: Graph
+    captured: Mapping[str, str]
+
+
 class Context:
     """Collects the graph's nodes and constants, and answers what is known of a value."""
 
     def __init__(
         self,
         constants: dict[str, Constant],
-        places: Mapping[str, tuple[str, int]],
+        places: dict[str, tuple[str, int]],
         values: dict[str, Value],
         external: ExternalData | None,
         taken: set[str],
@@ -77,12 +91,16 @@ class Context:
         self._external = external
         self._taken = taken
         self._alias: dict[str, str] = {}
-        self._dtypes: dict[str, DType] = {name: value.dtype for name, value in values.items()}
+        self._dtypes: dict[str, DType] = {
+            name: value.dtype for name, value in values.items() if value.dtype is not UNTYPED
+        }
         self._dtypes.update((name, c.dtype) for name, c in constants.items())
         self._fresh = 0
         # What the current node has emitted: operation, inputs, outputs, attributes.
         self._pending: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = []
         self._node: OnnxNode | None = None
+        # Reads a graph that an attribute holds; the names are of what the node passes to it.
+        self.inner: Callable[[GraphProto, Sequence[str]], Inner]
 
     # -- for the operators' functions ----------------------------------------------------------
 
@@ -161,6 +179,12 @@ class Context:
             )
         return found
 
+    def set_dtype(self, name: str, dtype: DType) -> None:
+        """What an emitted value is, where that is not the first input's dtype."""
+        self._dtypes.pop(name, None)
+        if dtype is not UNTYPED:
+            self._dtypes[name] = dtype
+
     def rank(self, name: str) -> int | None:
         """The value's rank where it is a constant or declared."""
         if name in self.constants:
@@ -212,6 +236,34 @@ class Context:
                 inputs = tuple([renamed.get(name, name) for name in inputs])
             outputs = tuple([renamed.get(name, name) for name in outputs])
             self.nodes.append(Node(op, inputs, outputs, attrs, origin))
+
+    def take_constant(self, name: str, outside: Context, source: str) -> None:
+        """A constant of the graph around this one, under this graph's name for it."""
+        constant = self.constants[name] = outside.constants[source]
+        self._dtypes[name] = constant.dtype
+        if source in outside._places:
+            self._places[name] = outside._places[source]
+
+    def declare(self, value: Value) -> None:
+        """Says what a value is, before the node that makes it is finished, or of an outer one."""
+        if value.dtype is not UNTYPED:
+            self._dtypes[value.name] = value.dtype
+        self.values[value.name] = value
+
+    def known_value(self, name: str) -> Value:
+        """What is known of a value's type."""
+        constant = self.constants.get(name)
+        if constant is not None:
+            return Value(name, constant.dtype, constant.shape)
+        declared = self.values.get(name)
+        dtype = self._dtypes.get(name, UNTYPED)
+        return Value(name, dtype, None) if declared is None else self.typed(declared)
+
+    def typed(self, value: Value) -> Value:
+        """The value with the dtype that was found out, where the model says none."""
+        if value.dtype is not UNTYPED:
+            return value
+        return replace(value, dtype=self._dtypes.get(value.name, UNTYPED))
 
     def known_values(self) -> dict[str, Value]:
         """What is declared of the values, and the dtypes that were found out."""

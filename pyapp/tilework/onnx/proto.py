@@ -74,15 +74,21 @@ class TensorTypeProto(Message):
 
 
 class OtherTypeProto(Message):
-    """A sequence, map, optional or sparse type: known to be there, not read."""
+    """A map or sparse type: known to be there, not read."""
+
+
+class WrappingTypeProto(Message):
+    """A sequence's or an optional's type."""
+
+    elem_type: TypeProto | None = None
 
 
 class TypeProto(Message):
     tensor_type: TensorTypeProto | None = None
-    sequence_type: OtherTypeProto | None = None
+    sequence_type: WrappingTypeProto | None = None
     map_type: OtherTypeProto | None = None
     sparse_tensor_type: OtherTypeProto | None = None
-    optional_type: OtherTypeProto | None = None
+    optional_type: WrappingTypeProto | None = None
 
 
 class ValueInfoProto(Message):
@@ -119,6 +125,7 @@ class AttributeProto(Message):
     strings: Sequence[memoryview] = ()
     tensors: Sequence[TensorProto] = ()
     graphs: Sequence[GraphProto] = ()
+    tp: TypeProto | None = None
 
 
 class NodeProto(Message):
@@ -188,14 +195,15 @@ _table(
 )
 _table(TensorShapeProto, {1: ("dim", MESSAGES, DimensionProto)})
 _table(TensorTypeProto, {1: ("elem_type", INT, None), 2: ("shape", MESSAGE, TensorShapeProto)})
+_table(WrappingTypeProto, {1: ("elem_type", MESSAGE, TypeProto)})
 _table(
     TypeProto,
     {
         1: ("tensor_type", MESSAGE, TensorTypeProto),
-        4: ("sequence_type", MESSAGE, OtherTypeProto),
+        4: ("sequence_type", MESSAGE, WrappingTypeProto),
         5: ("map_type", MESSAGE, OtherTypeProto),
         8: ("sparse_tensor_type", MESSAGE, OtherTypeProto),
-        9: ("optional_type", MESSAGE, OtherTypeProto),
+        9: ("optional_type", MESSAGE, WrappingTypeProto),
     },
 )
 _table(ValueInfoProto, {1: ("name", STRING, None), 2: ("type", MESSAGE, TypeProto)})
@@ -230,6 +238,7 @@ _table(
         9: ("strings", BYTESS, None),
         10: ("tensors", MESSAGES, TensorProto),
         11: ("graphs", MESSAGES, GraphProto),
+        14: ("tp", MESSAGE, TypeProto),
         20: ("type", INT, None),
         21: ("ref_attr_name", STRING, None),
     },

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
     channel,
+    control,
     conv,
     convert,
     create,
+    dynamic,
     elementwise,
     fused,
     index,
@@ -18,6 +20,8 @@ from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
     pool,
     recurrent,
     reduce,
+    sequence,
+    strings,
 )
 from tilework.ir.opdefs.registry import (
     FOLD_LIMIT,

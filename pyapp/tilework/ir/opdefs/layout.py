@@ -138,10 +138,19 @@ define(
 
 
 def _normalise_transpose(node: Node, infos: Sequence[Info]) -> Mapping[str, Any] | None:
+    """Without perm the axes are reversed, or `move` (source, target) takes one elsewhere."""
     perm: Any = node.attrs.get("perm")
     if perm is not None:
         return None
-    return {"perm": tuple(range(len(infos[0].shape)))[::-1]}
+    rank = len(infos[0].shape)
+    move: Any = node.attrs.get("move")
+    if move is None:
+        return {"perm": tuple(range(rank))[::-1]}
+    if any(not -rank <= axis < rank for axis in move):
+        raise InvalidArgument(f"axes {list(move)} are outside [{-rank}, {rank})")
+    axes = list(range(rank))
+    axes.insert(move[1] % rank, axes.pop(move[0] % rank))
+    return {"perm": tuple(axes)}
 
 
 def _infer_transpose(node: Node, infos: Sequence[Info]) -> list[Info]:

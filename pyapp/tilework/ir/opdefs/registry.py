@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tilework.core.config import FOLD_LIMIT as FOLD_LIMIT
 from tilework.core.dtypes import DType, from_numpy
 from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented, TileworkError
-from tilework.ir.graph import Node
+from tilework.ir.graph import Graph, Node
 from tilework.ir.narrow import narrow, widen
 
 Array: TypeAlias = NDArray[Any]
@@ -41,7 +42,8 @@ class Info:
 
 
 Infer: TypeAlias = Callable[[Node, Sequence[Any]], list[Info]]
-Reference: TypeAlias = Callable[..., tuple[Array, ...]]
+# It takes and gives arrays; a dynamic operation's also lists of them, and None.
+Reference: TypeAlias = Callable[..., tuple[Any, ...]]
 Normalise: TypeAlias = Callable[[Node, Sequence[Any]], Mapping[str, Any] | None]
 
 
@@ -56,6 +58,9 @@ class OpDef:
     `outputs` is the number of outputs, or -1 when the node says it. A reference is given narrow
     dtypes widened and its results are narrowed again (`apply`), unless it is `raw`: those that move
     elements, and conversions.
+
+    What a `dynamic` operation gives, its sizes, or whether that is a tensor at all, is known only
+    once it has run: it has no inference, its reference checks, and a plan is cut at it.
     """
 
     name: str
@@ -67,6 +72,7 @@ class OpDef:
     values: Mapping[str, int]
     normalise: Normalise | None = None
     raw: bool = False
+    dynamic: bool = False
 
 
 OPS: dict[str, OpDef] = {}
@@ -94,6 +100,21 @@ def define(
     entry = OpDef(name, fewest, most, outputs, infer, reference, values or {}, normalise, raw)
     OPS[name] = entry
     return entry
+
+
+def define_dynamic(
+    name: str, inputs: int | tuple[int, int], reference: Reference, outputs: int = 1
+) -> OpDef:
+    """Enter a dynamic operation into OPS; its reference is given the values as they are."""
+    entry = replace(
+        define(name, inputs, _unknown, reference, outputs=outputs, raw=True), dynamic=True
+    )
+    OPS[name] = entry
+    return entry
+
+
+def _unknown(node: Node, infos: Sequence[Any]) -> list[Info]:
+    raise DataDependent(f"{label(node)}: what it gives is known only once it has run")
 
 
 def opdef(node: Node) -> OpDef:
@@ -197,7 +218,10 @@ def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Inf
     """
     try:
         node, kept = resolve(node, infos)
-        results = OPS[node.op].infer(node, kept)
+        definition = OPS[node.op]
+        if definition.dynamic:
+            return node, _infer_dynamic(node, kept)
+        results = definition.infer(node, kept)
     except TileworkError:
         raise
     except _MALFORMED as error:
@@ -228,14 +252,22 @@ def apply(
     )
 
 
-def _compute(
-    node: Node, arrays: Sequence[Array | None], infos: Sequence[Info]
-) -> tuple[Array, ...]:
+def _infer_dynamic(node: Node, infos: Sequence[Info | None]) -> list[Info]:
+    """From known values what they give; a graph's own nodes are for whoever runs it."""
+    known = not any(isinstance(value, Graph) for value in node.attrs.values())
+    if known and all(info is None or info.value is not None for info in infos):
+        results = _compute(node, [None if info is None else info.value for info in infos], ())
+        if all(isinstance(result, np.ndarray) and _small(result.shape) for result in results):
+            return [info_of(result) for result in results]
+    return OPS[node.op].infer(node, infos)
+
+
+def _compute(node: Node, values: Sequence[Any], infos: Sequence[Info]) -> tuple[Any, ...]:
     try:
-        return apply(node, arrays, [info.dtype for info in infos])
+        return apply(node, values, [info.dtype for info in infos])
     except InvalidArgument as error:
-        given = [None if array is None else info_of(array) for array in arrays]
-        raise fail(node, given, str(error)) from None
+        given = ", ".join(map(_described, values))
+        raise InvalidArgument(f"{label(node)}: {error} (inputs: {given})") from None
     except _MALFORMED as error:
         raise _malformed(node, error) from error
 
@@ -254,17 +286,38 @@ def _small(shape: tuple[int, ...]) -> bool:
     return size <= FOLD_LIMIT
 
 
-def evaluate(node: Node, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
-    """The node's outputs by its reference; the host fallback. Checks as inference does."""
-    infos = [None if array is None else info_of(array) for array in arrays]
+def evaluate(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
+    """The node's outputs by its reference; the host fallback. Checks as inference does.
+
+    A value is an array, a list of them (a sequence) or None (absent, or an optional without one).
+    """
+    definition = opdef(node)
+    if definition.dynamic:
+        check_arity(node, definition)
+        return _compute(node, values, ())
+    for name, value in zip(node.inputs, values, strict=True):
+        if isinstance(value, list) or (value is None and name):
+            if node.op == "identity":
+                return (value,)
+            raise InvalidArgument(
+                f"{label(node)}: its input '{name}' is {_described(value)}; '{node.op}' takes "
+                "tensors"
+            )
+    infos = [None if array is None else info_of(array) for array in values]
     try:
         node, kept = resolve(node, infos)
-        results = OPS[node.op].infer(node, kept)
+        results = definition.infer(node, kept)
     except TileworkError:
         raise
     except _MALFORMED as error:
         raise _malformed(node, error) from error
-    return _compute(node, arrays[: len(kept)], results)
+    return _compute(node, values[: len(kept)], results)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, list):
+        return f"a sequence of {len(value)}"
+    return "absent" if value is None else str(info_of(value))
 
 
 def info_of(array: Array) -> Info:

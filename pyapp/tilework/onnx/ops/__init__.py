@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tilework.onnx.ops import (  # noqa: F401 - imported for their registrations
     contrib,
+    control,
     conv,
     create,
     index,
@@ -16,7 +17,9 @@ from tilework.onnx.ops import (  # noqa: F401 - imported for their registrations
     nn,
     recurrent,
     reduction,
+    sequence,
     shape,
+    strings,
 )
 from tilework.onnx.ops.table import DOMAINS, OPERATORS, Operator
 
