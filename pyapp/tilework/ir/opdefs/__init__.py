@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
     channel,
+    classical,
     control,
     conv,
     convert,
@@ -22,6 +23,7 @@ from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
     reduce,
     sequence,
     strings,
+    trees,
 )
 from tilework.ir.opdefs.registry import (
     FOLD_LIMIT,

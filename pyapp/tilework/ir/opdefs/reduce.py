@@ -3,7 +3,7 @@
 reduce_sum reduce_mean reduce_max reduce_min reduce_prod reduce_l1 reduce_l2 reduce_sum_square
 reduce_log_sum reduce_log_sum_exp: (x [, axes]), attrs axes (None: all), keepdims 1|0,
 noop_with_empty_axes; argmax argmin(axis, keepdims, select_last_index) -> int64;
-cumsum(axis, exclusive, reverse) [input 1 holds axis].
+cumsum(axis, exclusive, reverse) [input 1 holds axis]; sum_to (x, like): what undoes broadcasting.
 
 Resolved: axes is a tuple of ascending axes counted from the front; () copies.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tilework.core.dtypes import INT64
-from tilework.core.shapes import normalize_axes
+from tilework.core.shapes import broadcast_two, normalize_axes
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.elementwise import NUMBERS, check_kind, one, quiet
 from tilework.ir.opdefs.layout import normalise_axis
@@ -179,3 +179,19 @@ define(
     values={"axis": 1},
     normalise=_normalise_cumsum,
 )
+
+
+def _infer_sum_to(node: Node, infos: Sequence[Info]) -> list[Info]:
+    check_kind(node, infos, NUMBERS)
+    if broadcast_two(infos[0].shape, infos[1].shape) != infos[0].shape:
+        raise fail(node, infos, "the second operand does not broadcast to the first")
+    return [Info(infos[0].dtype, infos[1].shape)]
+
+
+def _sum_to(attrs: Attrs, x: Array, like: Array) -> tuple[Array, ...]:
+    more = x.ndim - like.ndim
+    axes = [*range(more), *(more + axis for axis, n in enumerate(like.shape) if n == 1)]
+    return one(np.sum(x, axis=tuple(axes), dtype=x.dtype).reshape(like.shape))
+
+
+define("sum_to", 2, _infer_sum_to, quiet(_sum_to))

@@ -26,6 +26,7 @@ OPERATORS: dict[tuple[str, str], Operator] = {}
 DOMAINS = {"ai.onnx": ""}
 
 MICROSOFT = "com.microsoft"
+ML = "ai.onnx.ml"
 
 
 def operator(
