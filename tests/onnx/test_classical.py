@@ -37,7 +37,8 @@ def model(op: str, x: Any, outputs: int, version: int = 3, **attrs: Any) -> byte
         ],
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(ML, version)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    made = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    return bytes(made.SerializeToString())
 
 
 def trees(votes: str, ids: list[int], weights: list[float]) -> dict[str, Any]:

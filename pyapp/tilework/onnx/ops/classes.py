@@ -30,7 +30,7 @@ def post_transform(ctx: Context, scores: str, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OneColumn:
-    """How the only score decides between two classes: the second wins above `bound`; the first one's
+    """How one score decides between two classes: the second wins above `bound`; the first one's
     score is 1 less the second's, or its negative. Of the post transforms only LOGISTIC counts, and
     goes over score and negative: so onnxruntime does, and what is trained for it expects."""
 
