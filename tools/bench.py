@@ -24,7 +24,7 @@ from typing import Any
 from playwright.sync_api import Page
 
 from tools import fetch
-from tools.bench_models import matmul_model
+from tools.bench_models import matmul_integer_model, matmul_model
 from tools.browser import open_site
 from tools.project import BUILD, DIST, ROOT, BuildError, files_below, remove, replace_file
 from tools.wheel import wheel_name
@@ -34,6 +34,7 @@ SITE = FOLDER / "site"
 PEER = f"onnxruntime-web {fetch.ONNXRUNTIME.version}"
 PEER_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 MATMULS = (64, 256, 512, 1024)
+INTEGER_MATMULS = (512, 1024)
 SEQUENCES = (16, 128, 256)
 VOCABULARY = 30522  # of MiniLM
 MANIFEST = "models/minilm/model.onnx.data.json"
@@ -73,6 +74,10 @@ def cases(seconds: float) -> list[Row]:
         found.append({"name": f"matmul_const_{n}", "model": f"bench/models/matmul_const_{n}.onnx"})
         found[-1]["feeds"] = [a]
     found += [minilm(f"minilm_{s}", s) for s in SEQUENCES]
+    for n in INTEGER_MATMULS:
+        name = f"matmul_integer_{n}"
+        feed = {"name": "a", "dims": [n, n], "bytes": "uint8"}
+        found.append({"name": name, "model": f"bench/models/{name}.onnx", "feeds": [feed]})
     return [{**case, "seconds": seconds} for case in found]
 
 
@@ -113,6 +118,11 @@ def make_site() -> None:
             if not (FOLDER / "models" / name).is_file():
                 replace_file(FOLDER / "models" / name, matmul_model(n, constant))
             _link(FOLDER / "models" / name, SITE / "bench/models" / name)
+    for n in INTEGER_MATMULS:
+        name = f"matmul_integer_{n}.onnx"
+        if not (FOLDER / "models" / name).is_file():
+            replace_file(FOLDER / "models" / name, matmul_integer_model(n))
+        _link(FOLDER / "models" / name, SITE / "bench/models" / name)
 
 
 def _link(source: Path, target: Path) -> None:

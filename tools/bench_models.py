@@ -26,3 +26,22 @@ def matmul_model(n: int, constant: bool) -> bytes:
     opset = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=8)
     return bytes(model.SerializeToString())
+
+
+def matmul_integer_model(n: int) -> bytes:
+    """y = (a - 131) b of uint8 a (n, n) and int8 b, an initializer of the whole range."""
+    shape = [n, n]
+    weights = np.random.default_rng(n).integers(-128, 128, shape).astype(np.int8)
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["a", "b", "zero"], ["y"], name="product")],
+        f"matmul_integer_{n}",
+        [helper.make_tensor_value_info("a", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, shape)],
+        [
+            numpy_helper.from_array(weights, "b"),
+            numpy_helper.from_array(np.array(131, np.uint8), "zero"),
+        ],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    return bytes(model.SerializeToString())

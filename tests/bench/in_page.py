@@ -243,9 +243,17 @@ FIGURES: dict[str, Callable[[Side, Any], dict[str, float]]] = {
 }
 
 
+KINDS: dict[str, Any] = {
+    "Float32Array": np.float32,
+    "BigInt64Array": np.int64,
+    "Uint8Array": np.uint8,
+    "Int8Array": np.int8,
+}
+
+
 def _array(feed: Any) -> Any:
     """A JS Feed as an array of its own."""
-    kind = np.int64 if feed.data.constructor.name == "BigInt64Array" else np.float32
+    kind = KINDS[feed.data.constructor.name]
     return np.frombuffer(feed.data.to_bytes(), kind).reshape(tuple(feed.dims.to_py())).copy()
 
 

@@ -43,9 +43,13 @@ class _SharedMemory(w.SharedMemory):
 
 @dataclass
 class Host:
-    """One build's kernels in one memory."""
+    """One build's kernels in one memory.
+
+    `deterministic`: relaxed instructions compute what the standard's deterministic profile says.
+    """
 
     build: str
+    deterministic: bool = False
     _functions: dict[tuple[str, str], Any] = field(default_factory=dict)
     _modules: dict[str, Any] = field(default_factory=dict)
 
@@ -53,6 +57,7 @@ class Host:
         config = w.Config()
         config.wasm_threads = config.wasm_simd = config.shared_memory = True
         config.wasm_relaxed_simd = True
+        config.wasm_relaxed_simd_deterministic = self.deterministic
         self._engine = w.Engine(config)
         limits = w.Limits(_PAGES, _PAGES)
         self._memory = _SharedMemory(self._engine, w.MemoryType(limits, shared=True))

@@ -3,7 +3,10 @@
  * it back with a result or an error.
  */
 
-/** @typedef {Float32Array<ArrayBuffer> | BigInt64Array<ArrayBuffer>} Data */
+/**
+ * @typedef {Float32Array<ArrayBuffer> | BigInt64Array<ArrayBuffer> | Uint8Array<ArrayBuffer>
+ *   | Int8Array<ArrayBuffer>} Data
+ */
 /** @typedef {{ name: string, dims: number[], data: Data }} Feed */
 
 /**

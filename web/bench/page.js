@@ -11,7 +11,8 @@ import { Remote } from "./messages.js";
 
 /**
  * `dims` of float32 or, with `below`, of int64 in [0, below); `below` 0 and 1 mean that number.
- * @typedef {{ name: string, dims: number[], below?: number }} FeedSpec
+ * With `bytes`, of that dtype over its whole range.
+ * @typedef {{ name: string, dims: number[], below?: number, bytes?: "uint8" | "int8" }} FeedSpec
  */
 /**
  * @typedef {object} CaseSpec
@@ -72,7 +73,7 @@ async function external(manifest) {
 }
 
 /** Numbers that look random and are the same each time. @param {FeedSpec} spec @returns {Feed} */
-function feed({ name, dims, below }) {
+function feed({ name, dims, below, bytes }) {
   const count = dims.reduce((product, extent) => product * extent, 1);
   let state = 2463534242;
   const next = () => {
@@ -84,6 +85,11 @@ function feed({ name, dims, below }) {
   if (below !== undefined) {
     const data = new BigInt64Array(count);
     for (let i = 0; i < count; i++) data[i] = BigInt(below > 1 ? next() % below : below);
+    return { name, dims, data };
+  }
+  if (bytes !== undefined) {
+    const data = bytes === "uint8" ? new Uint8Array(count) : new Int8Array(count);
+    for (let i = 0; i < count; i++) data[i] = next() >>> 24;
     return { name, dims, data };
   }
   const data = new Float32Array(count);

@@ -15,6 +15,14 @@ let session;
 /** @type {Record<string, unknown>} */
 let feeds = {};
 
+/** ONNX's names of what feeds are made of. @type {Record<string, string>} */
+const KINDS = {
+  Float32Array: "float32",
+  BigInt64Array: "int64",
+  Uint8Array: "uint8",
+  Int8Array: "int8",
+};
+
 const HOME = new URL("../../bench/onnxruntime-web/", import.meta.url).href;
 
 /** @returns {Promise<Float32Array>} */
@@ -43,8 +51,7 @@ serve({
     });
     feeds = {};
     for (const { name, dims, data } of given) {
-      const kind = data instanceof Float32Array ? "float32" : "int64";
-      feeds[name] = new ort.Tensor(kind, data, dims);
+      feeds[name] = new ort.Tensor(KINDS[data.constructor.name], data, dims);
     }
     const output = new Float32Array(await run());
     const began = performance.now();

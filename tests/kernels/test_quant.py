@@ -1,0 +1,225 @@
+"""i8_gemm and i8_gemm_pack_b against NumPy: exact in every form that an engine may give them.
+
+The forms are probed as they are in a page. An engine that is told to be deterministic computes the
+relaxed dot as ARM does, so SIGNED is tested on every machine; UNSIGNED on those with VNNI, and
+elsewhere with weights for which their dot cannot saturate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.kernels.bare_host import BUILDS, Array, Host, host
+from tilework.hal.kernels.quant import (
+    I8_GEMM,
+    I8_GEMM_PACK_B,
+    Activation,
+    Dot,
+    GemmParams,
+    PackParams,
+    Target,
+)
+
+pytestmark = pytest.mark.kernels
+FORMS = ("wide", "pairs", "unsigned", "signed")
+
+
+def padded(k: int) -> int:
+    return -(-k // 8) * 8
+
+
+def panel_bytes(k: int) -> int:
+    return 64 + padded(k) * 8 + (padded(k) // 128 + 1) * 4 * 36
+
+
+@pytest.fixture(scope="module")
+def deterministic() -> Host:
+    """The relaxed build where relaxed instructions compute the same on every machine."""
+    return Host("relaxed", deterministic=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One product of bytes."""
+
+    m: int
+    k: int
+    n: int
+    a_signed: bool = False
+    b_signed: bool = True
+    a_zero: str = ""  # "one" | "each"
+    b_zero: str = ""
+    most: int = 255  # spread of the weights: 255 is all there is
+    tile_m: int = 64
+    tile_n: int = 64
+    transposed: bool = False
+    lda: int = 0
+    batch: int = 1
+    dot: Dot = Dot.PROBED
+    note: str = field(default="", compare=False)
+
+
+def bytes_of(rng: np.random.Generator, signed: bool, shape: Any, most: int = 255) -> Array:
+    """Random bytes within `most` values about the middle, the extremes among them."""
+    low, high = -((most + 1) // 2), most // 2
+    values = rng.integers(low, high + 1, shape)
+    if values.size > 4:
+        values.flat[rng.integers(0, values.size, max(values.size // 4, 1))] = high
+        values.flat[rng.integers(0, values.size, max(values.size // 8, 1))] = low
+    return values.astype(np.int8) if signed else (values + 128).astype(np.uint8)
+
+
+def pack(run: Host, b: Array, case: Case) -> Array:
+    """B (batch, k, n) packed by the kernel."""
+    batch, k, n = b.shape
+    stored = np.ascontiguousarray(b.transpose(0, 2, 1) if case.transposed else b)
+    strides = (1, k) if case.transposed else (n, 1)
+    each = -(-n // 8) * panel_bytes(k)
+    packed = np.full(batch * each, 77, np.uint8)
+    params = PackParams(k, n, *strides, k * n, each, 2, int(case.b_signed), case.dot)
+    counts = (-(-(-(-n // 8)) // 2), 1, batch)
+    assert run.run(I8_GEMM_PACK_B, counts, params, [stored.ravel(), packed]) == 0
+    return packed
+
+
+def forms(packed: Array, k: int) -> list[str]:
+    heads = packed.reshape(-1, panel_bytes(k))[:, 32:36].copy().view(np.uint32)
+    return [FORMS[form] for form in heads.ravel()]
+
+
+def product(run: Host, case: Case, seed: int = 0) -> tuple[list[str], Array, Array]:
+    """(forms of the panels, the kernel's i32 sums, NumPy's)."""
+    rng = np.random.default_rng(seed + case.m * 7 + case.k)
+    a = bytes_of(rng, case.a_signed, (case.batch, case.m, case.k))
+    b = bytes_of(rng, case.b_signed, (case.batch, case.k, case.n), case.most)
+    counts = {"": None, "one": 1}
+    a_zeros, b_zeros = (
+        None if not kind else bytes_of(rng, signed, counts.get(kind, extent))
+        for kind, signed, extent in (
+            (case.a_zero, case.a_signed, case.m),
+            (case.b_zero, case.b_signed, case.n),
+        )
+    )
+    lda = case.lda or case.k
+    stored = np.full((case.batch, case.m, lda), 99, a.dtype)
+    stored[:, :, : case.k] = a
+    flat = stored.ravel()[: stored.size - (lda - case.k)]
+    packed = pack(run, b, case)
+    params = GemmParams(
+        m=case.m, n=case.n, k=case.k, lda=lda, ldc=case.n, ldr=0,
+        a_stride=case.m * lda, b_stride=packed.size // case.batch, c_stride=case.m * case.n,
+        by_row=int(case.a_zero == "each"), tile_m=case.tile_m, tile_n=case.tile_n,
+        a_signed=int(case.a_signed), b_signed=int(case.b_signed),
+        target=Target.INT, activation=Activation.NONE,
+    )  # fmt: skip
+    c = np.full(case.batch * case.m * case.n, 99, np.int32)
+    tiles = (-(-case.n // case.tile_n), -(-case.m // case.tile_m), case.batch)
+    scratch = case.tile_m * (3 * padded(case.k) + 4)
+    given: list[Any] = [flat.view(np.uint8), packed, a_zeros, b_zeros, *[None] * 6, c]
+    status = run.run(I8_GEMM, tiles, params, given, scratch=scratch)
+    assert status == 0
+    left = a.astype(np.int64) - (
+        0 if a_zeros is None else a_zeros.astype(np.int64)[None, :, None]
+    )
+    right = b.astype(np.int64) - (0 if b_zeros is None else b_zeros.astype(np.int64))
+    wanted = np.matmul(left, right).astype(np.int32)
+    return forms(packed, case.k), c.reshape(wanted.shape), wanted
+
+
+SIGNS = [(a, b) for a in (False, True) for b in (False, True)]
+CASES = [
+    *(Case(m, 24, 40, note=f"{m} rows") for m in range(1, 13)),
+    *(Case(7, 16, n, note=f"{n} columns") for n in range(1, 18)),
+    *(Case(6, k, 12, a_zero="one", b_zero="one", note=f"k of {k}") for k in range(19)),
+    *(Case(9, k, 13, a, b, "one", "one", most)
+      for a, b in SIGNS for k in (8, 37) for most in (31, 127, 255)),
+    *(Case(9, 40, 13, a, b) for a, b in SIGNS),
+    *(Case(9, 40, 13, a, b, "each", "each") for a, b in SIGNS),
+    Case(11, 40, 20, lda=52, a_zero="one", note="rows apart"),
+    Case(11, 33, 20, lda=52, a_signed=True, note="rows apart, a tail"),
+    *(Case(9, k, 29, b_zero="each", transposed=True) for k in (5, 24, 40)),
+    Case(33, 40, 50, tile_m=4, tile_n=8, note="small tiles"),
+    Case(9, 24, 20, batch=3, a_zero="one", note="batch"),
+    *(Case(16, 384, 48, most=m, a_zero="one", note=f"MiniLM, weights of {m}")
+      for m in (40, 100, 160, 254, 255)),
+    Case(3, 2048, 24, most=255, note="long sums"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.note or str(c)[5:-1])
+def test_probed_forms_are_exact(case: Case, build: str) -> None:
+    _, found, wanted = product(host(build), case)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.note or str(c)[5:-1])
+def test_signed_form_is_exact(case: Case, deterministic: Host) -> None:
+    made, found, wanted = product(deterministic, case)
+    assert set(made) == {"signed"}
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.note or str(c)[5:-1])
+def test_wide_form_is_exact_in_the_relaxed_build(case: Case) -> None:
+    forced = replace(case, dot=Dot.WIDE)
+    made, found, wanted = product(host("relaxed"), forced)
+    assert set(made) == {"wide"}
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(("a", "b"), SIGNS)
+def test_unsigned_form_where_nothing_saturates(a: bool, b: bool, deterministic: Host) -> None:
+    case = Case(9, 40, 13, a, b, "one", "one", most=127, dot=Dot.UNSIGNED)
+    made, found, wanted = product(host("relaxed"), case)
+    assert set(made) == {"unsigned"}
+    if set(forms(pack(host("relaxed"), np.zeros((1, 8, 8), np.int8), Case(1, 8, 8)), 8)) != {
+        "signed"
+    }:
+        np.testing.assert_array_equal(found, wanted)
+    with np.errstate(all="ignore"):  # the other kind of engine computes something else
+        _, other, _ = product(deterministic, case)
+    assert (other != wanted).any()
+
+
+def test_weights_that_saturate_go_to_the_rest_or_make_the_panel_wide() -> None:
+    run = host("relaxed")
+    few = np.zeros((1, 256, 16), np.int8)
+    few[0, 8:12, 3] = 127
+    few[0, 200, 9] = -128
+    case = Case(5, 256, 16, dot=Dot.PAIRS)
+    packed = pack(run, few, case).reshape(2, -1)
+    assert forms(packed.ravel(), 256) == ["pairs", "pairs"]
+    assert packed[:, 36:40].copy().view(np.uint32).ravel().tolist() == [1, 0]
+    many = np.full((1, 256, 16), 127, np.int8)
+    assert forms(pack(run, many, case), 256) == ["wide", "wide"]
+
+
+def test_what_the_engines_of_this_machine_are() -> None:
+    zeros = np.zeros((1, 8, 8), np.int8)
+    assert forms(pack(host("simd"), zeros, Case(1, 8, 8)), 8) == ["wide"]
+    (found,) = forms(pack(host("relaxed"), zeros, Case(1, 8, 8)), 8)
+    assert found in FORMS
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    case=st.builds(
+        Case,
+        m=st.integers(1, 20), k=st.integers(1, 150), n=st.integers(1, 40),
+        a_signed=st.booleans(), b_signed=st.booleans(),
+        a_zero=st.sampled_from(["", "one", "each"]), b_zero=st.sampled_from(["", "one", "each"]),
+        most=st.integers(1, 255), tile_m=st.integers(1, 24),
+        tile_n=st.sampled_from([8, 16, 64]), transposed=st.booleans(), batch=st.integers(1, 2),
+    ),
+    build=st.sampled_from(BUILDS),
+)  # fmt: skip
+def test_drawn(case: Case, build: str) -> None:
+    _, found, wanted = product(host(build), case)
+    np.testing.assert_array_equal(found, wanted)
