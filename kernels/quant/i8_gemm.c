@@ -211,7 +211,7 @@ static void finish_bytes(const work *w, const columns *c, const int32_t *sums, u
       factor = wasm_f32x4_div(factor, wasm_f32x4_splat(y_scale));
       v128_t start = by_row ? bias : wasm_v128_load(c->int_biases + 4 * h);
       v128_t y = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(wasm_i32x4_add(x[h], start)), factor);
-      y = wasm_f32x4_nearest(wasm_f32x4_pmin(most, wasm_f32x4_pmax(least, y)));
+      y = wasm_f32x4_nearest(wasm_f32x4_pmin(wasm_f32x4_pmax(y, least), most));
       x[h] = wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(y), wasm_i32x4_splat(zero));
     }
     v128_t narrow = wasm_i16x8_narrow_i32x4(x[0], x[1]);

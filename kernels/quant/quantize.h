@@ -18,7 +18,7 @@ static inline tw_quantizer tw_quantizer_of(float scale, int32_t zero, int is_sig
 // Rounding does not change the order, so saturating first is the same; NaN becomes the zero.
 TW_INLINE v128_t tw_quantize_4(const tw_quantizer *q, v128_t x) {
   x = wasm_f32x4_div(x, q->scale);
-  x = wasm_f32x4_pmin(q->most, wasm_f32x4_pmax(x, q->least));
+  x = wasm_f32x4_pmin(wasm_f32x4_pmax(x, q->least), q->most);
   return wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(x)), q->zero);
 }
 

@@ -72,18 +72,22 @@ def bytes_of(rng: np.random.Generator, signed: bool, shape: Any, most: int = 255
     if values.size > 4:
         values.flat[rng.integers(0, values.size, max(values.size // 4, 1))] = high
         values.flat[rng.integers(0, values.size, max(values.size // 8, 1))] = low
-    return values.astype(np.int8) if signed else (values + 128).astype(np.uint8)
+    return np.asarray(values.astype(np.int8) if signed else (values + 128).astype(np.uint8))
 
 
 def pack(run: Host, b: Array, case: Case) -> Array:
     """B (batch, k, n) packed by the kernel."""
     batch, k, n = b.shape
     stored = np.ascontiguousarray(b.transpose(0, 2, 1) if case.transposed else b)
-    strides = (1, k) if case.transposed else (n, 1)
-    each = -(-n // 8) * panel_bytes(k)
+    panels = -(-n // 8)
+    each = panels * panel_bytes(k)
     packed = np.full(batch * each, 77, np.uint8)
-    params = PackParams(k, n, *strides, k * n, each, 2, int(case.b_signed), case.dot)
-    counts = (-(-(-(-n // 8)) // 2), 1, batch)
+    params = PackParams(
+        k=k, n=n, stride_k=1 if case.transposed else n, stride_n=k if case.transposed else 1,
+        batch_stride=k * n, packed_stride=each, tile_panels=2, b_signed=int(case.b_signed),
+        dot=case.dot,
+    )  # fmt: skip
+    counts = (-(-panels // 2), 1, batch)
     assert run.run(I8_GEMM_PACK_B, counts, params, [stored.ravel(), packed]) == 0
     return packed
 

@@ -192,6 +192,8 @@ def test_float32_stays_float32() -> None:
             continue
         if definition.dynamic:
             continue  # it has no inference
+        if name == "dynamic_quantize_linear":  # which makes bytes
+            continue
         for shape in ((), (3,), (3, 3), (3, 3, 3)):
             arrays = [random.random(shape).astype(np.float32) for _ in range(definition.min_inputs)]
             given = node(name, len(arrays), **attrs)

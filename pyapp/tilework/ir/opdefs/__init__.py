@@ -19,6 +19,7 @@ from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
     layout,
     nn,
     pool,
+    quant,
     recurrent,
     reduce,
     sequence,

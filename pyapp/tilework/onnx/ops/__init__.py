@@ -16,6 +16,7 @@ from tilework.onnx.ops import (  # noqa: F401 - imported for their registrations
     logic,
     math,
     nn,
+    quant,
     recurrent,
     reduction,
     sequence,

@@ -1,0 +1,214 @@
+"""Cases of quantisation: ranges, both roundings, tails, special values; and one product, packed by
+NumPy as panel.h says (tests/kernels/test_quant.py has the others, in every form)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests.kernels.harness import INVALID_PARAMS, SCRATCH, TOO_SHORT, Case, Tolerance, up
+from tilework.hal.kernels.quant import (
+    F32_DEQUANTIZE,
+    F32_QUANTIZE,
+    F32_QUANTIZE_DYNAMIC,
+    F32_RANGE,
+    I8_GEMM,
+    I8_GEMM_PACK_B,
+    Activation,
+    Dot,
+    DynamicParams,
+    GemmParams,
+    PackParams,
+    QuantizeParams,
+    RangeParams,
+    Target,
+)
+
+Array = NDArray[Any]
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+
+def values(*shape: int, seed: int = 0) -> Array:
+    rng = np.random.default_rng(seed + sum(shape))
+    return np.asarray(rng.standard_normal(shape) * 3).astype(np.float32)
+
+
+def ranged(x: Array, tile: int, note: str) -> Case:
+    pieces = [x[i : i + tile] for i in range(0, x.size, tile)]
+    made = [f(part, initial=0) for part in pieces for f in (np.min, np.max)]
+    expected = np.array(made, np.float64)
+    zeros = np.zeros(expected.size, np.float32)
+    params = RangeParams(x.size, tile)
+    return Case(F32_RANGE, (len(pieces), 1, 1), params, [x, zeros], {1: expected}, note=note)
+
+
+def saturated(x: Array, scale: Array, zero: Array, dtype: Any) -> Array:
+    info = np.iinfo(dtype)
+    with np.errstate(all="ignore"):
+        whole = np.nan_to_num(np.rint(x / scale), nan=0.0)
+    return np.clip(whole + zero.astype(np.float64), info.min, info.max).astype(dtype)
+
+
+def dynamic(x: Array, tile: int, note: str) -> Case:
+    """Ranges of two pieces, as two tiles of f32_range would have found them."""
+    least, most = np.float32(np.min(x, initial=0)), np.float32(np.max(x, initial=0))
+    ranges = np.array([least, 0, 0, most], np.float32)
+    scale = np.float32((most - least) / np.float32(255)) if most != least else np.float32(1)
+    zero = np.rint(np.clip(-least / scale, 0, 255)).astype(np.uint8).reshape(1)
+    y = saturated(x, scale, zero, np.uint8)
+    return Case(
+        F32_QUANTIZE_DYNAMIC,
+        (up(x.size, tile), 1, 1),
+        DynamicParams(x.size, 2, tile),
+        [x, ranges, np.zeros(x.size, np.uint8), np.zeros(1, np.float32), np.zeros(1, np.uint8)],
+        {2: y, 3: np.array([scale], np.float64), 4: zero},
+        note=note,
+    )
+
+
+def lines(
+    back: bool, shape: tuple[int, int, int], signed: bool, with_zero: bool, tile: int, note: str
+) -> Case:
+    """One of the two static kernels over (outer, axis, inner)."""
+    dtype = np.int8 if signed else np.uint8
+    rng = np.random.default_rng(sum(shape))
+    scale = (rng.random(shape[1]) * 0.1 + 0.01).astype(np.float32)
+    zero = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, shape[1]).astype(dtype)
+    zeros = zero if with_zero else np.zeros_like(zero)
+    params = QuantizeParams(*shape, tile, int(signed))
+    counts = (up(shape[0] * shape[1], tile), 1, 1)
+    wide, moved = scale[:, None], zeros[:, None]
+    if back:
+        x = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, shape).astype(dtype)
+        y = (x.astype(np.float64) - moved) * wide.astype(np.float64)
+        given = [x.ravel(), scale, zero if with_zero else None, np.zeros(x.size, np.float32)]
+        return Case(F32_DEQUANTIZE, counts, params, given, {3: y.ravel()}, Tolerance(1), note=note)
+    x = values(*shape) * 2
+    if x.size > 8:
+        x.flat[:5] = np.nan, np.inf, -np.inf, 1e30, -0.0
+    found = saturated(x, wide, moved, dtype).ravel()
+    given = [x.ravel(), scale, zero if with_zero else None, np.zeros(x.size, dtype)]
+    return Case(F32_QUANTIZE, counts, params, given, {3: found}, note=note)
+
+
+# -- a product ------------------------------------------------------------------------------------
+
+K, N, M = 10, 11, 3
+PADDED, REST = 16, 4
+
+
+def wide_panels(b: Array) -> Array:
+    """int8 B (K, N) in panels of the form WIDE."""
+    panels = []
+    for j in range(0, N, 8):
+        columns = np.zeros((PADDED, 8), np.int8)
+        part = b[:, j : j + 8]
+        columns[:K, : part.shape[1]] = part
+        head = np.zeros(16, np.int32)
+        head[:8] = columns.sum(axis=0)
+        pairs = columns.reshape(PADDED // 2, 2, 8).transpose(0, 2, 1)
+        panels += [head.view(np.uint8), np.ascontiguousarray(pairs).view(np.uint8).ravel()]
+        panels.append(np.zeros(REST * 36, np.uint8))
+    return np.concatenate(panels)
+
+
+def products() -> list[Case]:
+    rng = np.random.default_rng(5)
+    a = rng.integers(0, 256, (M, K)).astype(np.uint8)
+    b = rng.integers(-128, 128, (K, N)).astype(np.int8)
+    zero = np.array([131], np.uint8)
+    sums = np.matmul(a.astype(np.int64) - 131, b.astype(np.int64))
+    a_scale = np.array([0.01], np.float32)
+    b_scale = (rng.random(N) * 0.01).astype(np.float32)
+    bias, residual = values(N), values(M, N)
+    whole = np.array([7], np.uint8)
+    step, ints = np.array([0.5], np.float32), rng.integers(-900, 900, N).astype(np.int32)
+    packed = wide_panels(b)
+    each = packed.size // 2
+    packs = PackParams(
+        k=K, n=N, stride_k=N, stride_n=1, batch_stride=0, packed_stride=2 * each,
+        tile_panels=1, b_signed=1, dot=Dot.WIDE,
+    )  # fmt: skip
+    before = packed.copy()
+    for j in range(2):
+        before[j * each : j * each + 40] = 1
+        before[j * each + 64 : (j + 1) * each - REST * 36] = 1
+
+    def params(target: Target, **more: Any) -> GemmParams:
+        given: dict[str, Any] = dict.fromkeys(GemmParams._fields, 0)
+        given |= {"m": M, "n": N, "k": K, "lda": K, "ldc": N, "ldr": N, "tile_m": 2, "tile_n": 8}
+        given |= {"b_signed": 1, "target": target, "activation": Activation.NONE}
+        return GemmParams(**(given | more))
+
+    def product(name: str, made: GemmParams, c: Array, wanted: Array, **more: Any) -> Case:
+        given: list[Any] = [a.ravel(), packed, zero, *[None] * 7, c]
+        given[4:10] = [more.get(n) for n in ("a", "b", "y", "y_zero", "bias", "residual")]
+        return Case(
+            I8_GEMM, (2, 2, 1), made, given, {10: wanted.ravel()}, Tolerance(4, 1e-5),
+            scratch=2 * (3 * PADDED + 4), note=name,
+        )  # fmt: skip
+
+    scaled = sums * (a_scale.astype(np.float64) * b_scale)
+    floats = {"a": a_scale, "b": b_scale, "bias": bias}
+    bytes_of = {"a": a_scale, "b": b_scale, "bias": ints, "y": step, "y_zero": whole}
+    factor = a_scale * b_scale / step
+    rounded = np.rint((sums + ints).astype(np.float32) * factor) + 7
+    empty = np.zeros(M * N, np.float32)
+    cases = [
+        Case(I8_GEMM_PACK_B, (2, 1, 1), packs, [b.ravel(), before], {1: packed}, note="wide"),
+        product("sums", params(Target.INT), np.zeros(M * N, np.int32), sums.astype(np.int32)),
+        product("floats", params(Target.FLOAT), empty, scaled + bias, **floats),
+        product("floats and a residual", params(Target.FLOAT, activation=Activation.RELU), empty,
+                np.maximum(scaled + bias, 0) + residual, residual=residual.ravel(), **floats),
+        product("bytes", params(Target.BYTE), np.zeros(M * N, np.uint8),
+                np.clip(rounded, 0, 255).astype(np.uint8), **bytes_of),
+        product("signed bytes", params(Target.SIGNED_BYTE), np.zeros(M * N, np.int8),
+                np.clip(rounded, -128, 127).astype(np.int8), **bytes_of),
+    ]  # fmt: skip
+    good = cases[1]
+    short = [*good.bindings]
+    short[1] = packed[:-1]
+    cases += [
+        Case(I8_GEMM, (2, 2, 1), good.params, good.bindings, status=SCRATCH, note="no scratch"),
+        Case(I8_GEMM, (2, 2, 1), good.params, short, status=TOO_SHORT, scratch=104, note="short"),
+        Case(I8_GEMM, (2, 2, 1), params(Target.INT, tile_n=4), good.bindings,
+             status=INVALID_PARAMS, scratch=104, note="half a panel"),
+        Case(I8_GEMM_PACK_B, (2, 1, 1), packs, [b.ravel(), packed[:-1]], status=TOO_SHORT,
+             note="short"),
+    ]  # fmt: skip
+    return cases
+
+
+SHAPES = ((1, 1, 1), (1, 1, 15), (1, 1, 16), (1, 1, 33), (2, 3, 7), (3, 2, 40), (0, 2, 3))
+NAN = np.array([1, np.nan, -3, 4, 5], np.float32)
+CASES: list[Case] = [
+    *(ranged(values(n), 16, f"{n} elements") for n in (1, 2, 3, 4, 15, 16, 17, 47)),
+    ranged(np.abs(values(20)), 7, "positive"),
+    ranged(NAN, 5, "NaN"),
+    *(dynamic(values(n), 16, f"{n} elements") for n in (1, 3, 15, 16, 17, 50)),
+    dynamic(np.abs(values(20)), 7, "positive"),
+    dynamic(-np.abs(values(20)), 7, "negative"),
+    dynamic(np.zeros(9, np.float32), 9, "zeros"),
+    *(lines(back, shape, signed, zero, 2, f"{shape} {signed} {zero}")
+      for back in (False, True) for shape in SHAPES
+      for signed in (False, True) for zero in (False, True)),
+    *products(),
+    Case(F32_RANGE, (1, 1, 1), RangeParams(4, 0), [values(4), values(2)],
+         status=INVALID_PARAMS, note="tile of 0"),
+    Case(F32_RANGE, (1, 1, 1), RangeParams(4, 4), [values(3), values(2)], status=TOO_SHORT,
+         note="short"),
+]  # fmt: skip
+
+
+@st.composite
+def _lines(draw: Draw) -> Case:
+    shape = tuple(draw(st.integers(1, most)) for most in (3, 4, 50))
+    back, signed, zero = (draw(st.booleans()) for _ in range(3))
+    return lines(back, (shape[0], shape[1], shape[2]), signed, zero, draw(st.integers(1, 5)), "")
+
+
+DRAWN: dict[str, st.SearchStrategy[Case]] = {"lines": _lines()}
