@@ -194,6 +194,13 @@ def _power_of_two(values: Array, saturate: bool, rounding: str) -> Array:
     return np.where(exponent == 0xFF, 0xFF, exponent + more).astype(np.uint8)
 
 
+def rounded(array: Array, dtype: DType) -> Array:
+    """Numbers as they are after having been stored in `dtype`, still in the wide NumPy dtype."""
+    if not dtype.wide:
+        return np.asarray(array, dtype.numpy)
+    return widen(narrow(array, dtype, saturate=False))
+
+
 def convert(array: Array, dtype: DType, saturate: bool = True, rounding: str = "up") -> Array:
     """Numbers in any dtype of tilework: floats lose their fraction in integers, non-zero is true.
 

@@ -6,6 +6,7 @@ Importing this package fills OPS.
 from __future__ import annotations
 
 from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
+    attention,
     channel,
     classical,
     control,

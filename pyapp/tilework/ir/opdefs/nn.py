@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import BOOL, from_numpy
+from tilework.core.dtypes import BOOL, DType, from_numpy
 from tilework.core.shapes import broadcast_two
 from tilework.ir.graph import Node
-from tilework.ir.narrow import narrow, widen
+from tilework.ir.narrow import narrow, rounded, widen
 from tilework.ir.opdefs.elementwise import (
     FLOATS,
     NUMBERS,
@@ -98,26 +98,25 @@ def _softmax(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     axis = attrs["axis"]
     if x.size == 0:
         return (x,)
-    if x.dtype.names is not None:
-        return (_narrow_softmax(x, axis),)
-    power = np.exp(x - np.max(x, axis=axis, keepdims=True))
-    return one(power / np.sum(power, axis=axis, keepdims=True), x.dtype)
-
-
-def _narrow_softmax(x: Array, axis: int) -> Array:
-    """Rounded where ONNX's function body of Softmax rounds: after each operation in the narrow
-    dtype, the additions of its sum too."""
     dtype = from_numpy(x.dtype)
+    result = softmax_of(widen(x), axis, dtype)
+    return (narrow(result, dtype, saturate=False) if dtype.wide else result,)
 
-    def rounded(values: Array) -> Array:
-        return widen(narrow(values, dtype))
 
-    wide = widen(x)
-    power = rounded(np.exp(rounded(wide - np.max(wide, axis=axis, keepdims=True))))
-    total = np.zeros_like(power.take([0], axis))
-    for i in range(power.shape[axis]):
-        total = rounded(total + power.take([i], axis))
-    return narrow(power / total, dtype)
+def softmax_of(x: Array, axis: int, dtype: DType) -> Array:
+    """Softmax in `dtype` of numbers that it holds, narrow ones widened.
+
+    A narrow dtype is rounded where ONNX's function body rounds: after each operation, the additions
+    of the sum too. Where all are -inf the result is NaN.
+    """
+    power = rounded(np.exp(rounded(x - np.max(x, axis=axis, keepdims=True), dtype)), dtype)
+    if dtype.wide:
+        total = np.zeros_like(power.take([0], axis))
+        for i in range(power.shape[axis]):
+            total = rounded(total + power.take([i], axis), dtype)
+    else:
+        total = np.sum(power, axis=axis, keepdims=True)
+    return rounded(power / total, dtype)
 
 
 def _log_softmax(attrs: Attrs, x: Array) -> tuple[Array, ...]:

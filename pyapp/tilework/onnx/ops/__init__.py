@@ -7,6 +7,7 @@ if the graph has no operation for it yet, define that in `tilework/ir/opdefs`.
 from __future__ import annotations
 
 from tilework.onnx.ops import (  # noqa: F401 - imported for their registrations
+    attention,
     classical,
     contrib,
     control,
