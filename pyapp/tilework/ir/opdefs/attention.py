@@ -1,8 +1,8 @@
 """Attention with masks, windows and caches, and what transformers put around it.
 
 scaled_attention (q, k, v [, mask [, past_key, past_value [, lengths]]]) -> y [, present_key,
-    present_value [, scores]]: ONNX's Attention. attrs q_heads, kv_heads (of inputs of rank 3), scale
-    (None: 1/sqrt(features)), causal, softcap, precision (a DType's name: softmax computes in it),
+    present_value [, scores]]: ONNX's Attention. attrs q_heads, kv_heads (of inputs of rank 3),
+    scale (None: 1/sqrt(features)), causal, softcap, precision (a DType's name, of softmax),
     scores (what the last output has: 0 products, 1 capped, 2 masked, 3 probabilities), left, right
     (window sizes, -1: none).
 rotary_embedding (x, cos, sin [, positions]): attrs heads (of inputs of rank 3), interleaved,
@@ -277,25 +277,28 @@ def _linear(
     batch, rows = q.shape[:2]
     wide = np.float64 if q.dtype.itemsize == 8 else np.float32
     qs, ks, vs = (
-        x.reshape(batch, rows, n, -1).astype(wide) for x, n in ((q, heads), (k, kv_heads), (v, kv_heads))
+        x.reshape(batch, rows, n, -1).astype(wide)
+        for x, n in ((q, heads), (k, kv_heads), (v, kv_heads))
     )
     features = ks.shape[3]
-    state = np.zeros((batch, kv_heads, features, vs.shape[3]), wide)
+    state: Array = np.zeros((batch, kv_heads, features, vs.shape[3]), wide)
     if past is not None:
         state = state + past
     scale = attrs.get("scale", 0.0) or 1 / math.sqrt(features)
-    y = np.zeros((batch, rows, heads, vs.shape[3]), wide)
+    y: Array = np.zeros((batch, rows, heads, vs.shape[3]), wide)
     for i in range(rows):
         if decay is not None:
             gate = np.exp(decay[:, i].astype(wide)).reshape(batch, kv_heads, -1, 1)
             state = state * gate
-        key, value = ks[:, i], vs[:, i]
+        key: Array = ks[:, i]
+        value: Array = vs[:, i]
         if beta is not None:
-            recalled = np.einsum("bhdm,bhd->bhm", state, key)
-            value = beta[:, i, :, None].astype(wide) * (value - recalled)
+            recalled = np.matmul(key[..., None, :], state)[..., 0, :]
+            rate: Array = beta[:, i, :, None].astype(wide)
+            value = rate * (value - recalled)
         state = state + key[..., :, None] * value[..., None, :]
         shared = np.repeat(state, heads // kv_heads, axis=1)
-        y[:, i] = scale * np.einsum("bhd,bhdm->bhm", qs[:, i], shared)
+        y[:, i] = scale * np.matmul(qs[:, i, :, None, :], shared)[..., 0, :]
     kept = state.astype(q.dtype if past is None else past.dtype)
     return y.reshape(batch, rows, -1).astype(q.dtype), kept
 

@@ -7,7 +7,7 @@ tests isnan isinf(detect_positive, detect_negative) -> bool;
 binary (a, b), equal dtypes: add sub mul div(truncating for integers) mod(fmod 0|1) min max;
 prelu (x, slope); pow (base, exponent of any number dtype) -> base's dtype; comparisons -> bool;
 and or xor not; bitwise_and bitwise_or bitwise_xor bitwise_not;
-where (condition bool, a, b).
+shift(left 1|0) (x, by); where (condition bool, a, b).
 """
 
 from __future__ import annotations
@@ -207,6 +207,7 @@ UNARY: dict[str, tuple[str, Callable[[Array], object]]] = {
     "sigmoid": (FLOATS, sigmoid),
     "softplus": (FLOATS, softplus),
     "softsign": (FLOATS, lambda x: x / (1 + np.abs(x))),
+    "mish": (FLOATS, lambda x: x * np.tanh(softplus(x))),
     "relu": (NUMBERS, lambda x: np.maximum(x, x.dtype.type(0))),
     "not": (BOOLS, np.logical_not),
     "bitwise_not": (INTEGERS, np.bitwise_not),
@@ -266,11 +267,16 @@ ATTRIBUTED: dict[str, Callable[[Array, Attrs], object]] = {
     "hard_sigmoid": lambda x, a: np.clip(a["alpha"] * x + a["beta"], 0, 1),
     "hard_swish": lambda x, a: x * np.clip(x / 6 + 0.5, 0, 1),
     "silu": lambda x, a: x * sigmoid(x),
+    "shrink": lambda x, a: np.where(
+        x < -a["lambd"], x + a["bias"], np.where(x > a["lambd"], x - a["bias"], 0)
+    ),
     "thresholded_relu": lambda x, a: np.where(x > a["alpha"], x, 0),
 }
 
 for _name, _formula in ATTRIBUTED.items():
-    define(_name, 1, infer_unary(FLOATS), _attributed(_formula))
+    define(
+        _name, 1, infer_unary(NUMBERS if _name == "shrink" else FLOATS), _attributed(_formula)
+    )
 
 
 def _clip(attrs: Attrs, x: Array) -> tuple[Array, ...]:
@@ -309,6 +315,19 @@ define(
     infer_broadcast(NUMBERS),
     quiet(lambda attrs, a, b: one(np.fmod(a, b) if attrs.get("fmod", 0) else np.mod(a, b))),
 )
+
+
+def _shift(attrs: Attrs, x: Array, by: Array) -> tuple[Array, ...]:
+    """Shifts by less than 0 or all bits and more leave only copies of the sign, or zeros."""
+    bits = 8 * x.dtype.itemsize
+    inside = (by >= 0) & (by < bits)
+    count = np.where(inside, by, 0).astype(x.dtype)
+    if attrs["left"]:
+        return one(np.where(inside, np.left_shift(x, count), 0), x.dtype)
+    return one(np.where(inside, np.right_shift(x, count), np.where(x < 0, -1, 0)), x.dtype)
+
+
+define("shift", 2, infer_broadcast(INTEGERS), quiet(_shift))
 
 
 def _infer_pow(node: Node, infos: Sequence[Info]) -> list[Info]:

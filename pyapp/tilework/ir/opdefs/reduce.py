@@ -4,6 +4,7 @@ reduce_sum reduce_mean reduce_max reduce_min reduce_prod reduce_l1 reduce_l2 red
 reduce_log_sum reduce_log_sum_exp: (x [, axes]), attrs axes (None: all), keepdims 1|0,
 noop_with_empty_axes; argmax argmin(axis, keepdims, select_last_index) -> int64;
 cumsum(axis, exclusive, reverse) [input 1 holds axis]; sum_to (x, like): what undoes broadcasting.
+cumsum cumprod(axis, exclusive, reverse) [input 1 holds axis].
 
 Resolved: axes is a tuple of ascending axes counted from the front; () copies.
 """
@@ -162,13 +163,17 @@ def _normalise_cumsum(node: Node, infos: Sequence[Info]) -> Mapping[str, Any]:
     return {"axis": normalize_axes((axis,), len(infos[0].shape))[0]}
 
 
-def _cumsum(attrs: Attrs, x: Array) -> tuple[Array, ...]:
-    axis = attrs["axis"]
-    y = np.flip(x, axis) if attrs.get("reverse", 0) else x
-    total = np.cumsum(y, axis=axis, dtype=x.dtype)
-    if attrs.get("exclusive", 0):
-        total = total - y
-    return one(np.flip(total, axis) if attrs.get("reverse", 0) else total, x.dtype)
+def _running(function: Callable[..., Any], neutral: int) -> Callable[..., tuple[Array, ...]]:
+    def run(attrs: Attrs, x: Array) -> tuple[Array, ...]:
+        axis = attrs["axis"]
+        y = np.flip(x, axis) if attrs.get("reverse", 0) else x
+        if attrs.get("exclusive", 0) and y.shape[axis]:
+            first = np.full_like(y.take([0], axis), neutral)
+            y = np.concatenate([first, y.take(range(y.shape[axis] - 1), axis)], axis)
+        total = function(y, axis=axis, dtype=x.dtype)
+        return one(np.flip(total, axis) if attrs.get("reverse", 0) else total, x.dtype)
+
+    return quiet(run)
 
 
 define(
@@ -195,3 +200,12 @@ def _sum_to(attrs: Attrs, x: Array, like: Array) -> tuple[Array, ...]:
 
 
 define("sum_to", 2, _infer_sum_to, quiet(_sum_to))
+for _name, _totals, _neutral in (("cumsum", np.cumsum, 0), ("cumprod", np.cumprod, 1)):
+    define(
+        _name,
+        (2, 2),
+        lambda node, infos: [Info(infos[0].dtype, infos[0].shape)],
+        _running(_totals, _neutral),
+        values={"axis": 1},
+        normalise=_normalise_cumsum,
+    )

@@ -32,3 +32,11 @@ def isinf(ctx: Context, node: OnnxNode) -> str:
         detect_positive=node.attrs.get("detect_positive", 1),
         detect_negative=node.attrs.get("detect_negative", 1),
     )
+
+
+@operator("BitShift", 2)
+def bit_shift(ctx: Context, node: OnnxNode) -> str:
+    direction = node.attrs["direction"]
+    if direction not in ("LEFT", "RIGHT"):
+        raise ctx.invalid(f"direction '{direction}' is neither LEFT nor RIGHT")
+    return ctx.emit("shift", *node.inputs, left=int(direction == "LEFT"))

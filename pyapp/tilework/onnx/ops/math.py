@@ -38,6 +38,7 @@ direct(
         "Sigmoid": "sigmoid",
         "Softplus": "softplus",
         "Softsign": "softsign",
+        "Mish": "mish",
         "Relu": "relu",
         "HardSwish": "hard_swish",
     },
@@ -61,6 +62,7 @@ for _name, _op, _defaults in (
     ("Selu", "selu", {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}),
     ("ThresholdedRelu", "thresholded_relu", {"alpha": 1.0}),
     ("HardSigmoid", "hard_sigmoid", {"alpha": 0.2, "beta": 0.5}),
+    ("Shrink", "shrink", {"bias": 0.0, "lambd": 0.5}),
     ("Gelu", "gelu", {"approximate": "none"}),
 ):
     operator(_name, 1)(_attributed(_op, _defaults))

@@ -1,4 +1,4 @@
-"""ReduceMean and its kin, ArgMax, CumSum.
+"""ReduceMean and its kin, ArgMax, CumSum, CumProd.
 
 Axes are attributes in old opsets and inputs in new ones (ReduceSum since 13, the others since 18);
 a constant input becomes the attribute again.
@@ -56,12 +56,18 @@ operator("ArgMax", 1)(_position("argmax"))
 operator("ArgMin", 1)(_position("argmin"))
 
 
-@operator("CumSum", 2)
-def cumsum(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit_with(
-        "cumsum",
-        node.inputs[0],
-        values={"axis": node.inputs[1]},
-        exclusive=node.attrs.get("exclusive", 0),
-        reverse=node.attrs.get("reverse", 0),
-    )[0]
+def _running(op: str) -> Build:
+    def build(ctx: Context, node: OnnxNode) -> str:
+        return ctx.emit_with(
+            op,
+            node.inputs[0],
+            values={"axis": node.inputs[1]},
+            exclusive=node.attrs.get("exclusive", 0),
+            reverse=node.attrs.get("reverse", 0),
+        )[0]
+
+    return build
+
+
+operator("CumSum", 2)(_running("cumsum"))
+operator("CumProd", 2)(_running("cumprod"))

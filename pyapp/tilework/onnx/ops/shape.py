@@ -36,6 +36,11 @@ def _cast(ctx: Context, node: OnnxNode, to: DType) -> str:
     )
 
 
+@operator("BitCast", 1)
+def bit_cast(ctx: Context, node: OnnxNode) -> str:
+    return ctx.emit("bit_cast", *node.inputs, to=from_onnx(node.attrs["to"], node.origin).name)
+
+
 @operator("Reshape", 2)
 def reshape(ctx: Context, node: OnnxNode) -> str:
     return ctx.emit_with(
