@@ -34,6 +34,16 @@ _BOOL_RESULTS = {
 _INT64_RESULTS = {
     "shape", "size", "argmax", "argmin", "nonzero", "non_max_suppression", "sequence_length",
 }  # fmt: skip
+_BOOL_RESULTS = {*COMPARISON, "isnan", "isinf", "and", "or", "xor", "not"}
+_INT64_RESULTS = {"shape", "size", "argmax", "argmin"}
+# The dtypes of an operation's outputs where they are not its first input's: a dtype, or the input
+# that has it.
+_RESULTS: dict[str, tuple[DType | int, ...]] = {
+    "where": (1,),
+    "one_hot": (1,),
+    "top_k": (0, INT64),
+    "scaled_attention": (0, 1, 2, 0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +129,9 @@ class Context:
             present.pop()
         kept = {key: value for key, value in attrs.items() if value is not None}
         self._pending.append((op, tuple(present), names, kept))
-        dtype = self._result_dtype(op, present, kept)
-        if dtype is not None:
-            for name in names:
+        for number, name in enumerate(names):
+            dtype = self._result_dtype(op, number, present, kept)
+            if dtype is not None:
                 self._dtypes[name] = dtype
         return names
 
@@ -282,8 +292,14 @@ class Context:
                 return name
 
     def _result_dtype(
-        self, op: str, inputs: Sequence[str], attrs: Mapping[str, Any]
+        self, op: str, number: int, inputs: Sequence[str], attrs: Mapping[str, Any]
     ) -> DType | None:
+        rule = _RESULTS.get(op, ())
+        if number < len(rule):
+            known = rule[number]
+            if isinstance(known, DType):
+                return known
+            return self._dtypes.get(inputs[known]) if known < len(inputs) else None
         if op in _BOOL_RESULTS:
             return BOOL
         if op in _INT64_RESULTS:
@@ -291,7 +307,7 @@ class Context:
         named = attrs.get("to") or attrs.get("dtype")
         if named is not None:
             return BY_NAME.get(str(named))
-        return self._dtypes.get(inputs[1 if op == "where" else 0]) if inputs else None
+        return self._dtypes.get(inputs[0]) if inputs else None
 
     def _where(self) -> str:
         assert self._node is not None

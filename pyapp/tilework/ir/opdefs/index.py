@@ -1,7 +1,6 @@
 """Operations that pick elements by index tensors (int32 or int64, negative counts from the end).
 
 gather(axis) (data, indices)  gather_elements(axis)  gather_nd(batch_dims)
-scatter_nd, scatter_elements are not here yet.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ def _check_indices(node: Node, infos: Sequence[Info]) -> None:
         raise fail(node, infos, "indices must be int32 or int64")
 
 
-def _wrapped(indices: Array, extent: int, axis: int) -> Array:
+def wrapped(indices: Array, extent: int, axis: int) -> Array:
     """Indices counted from the front; InvalidArgument when one is outside the axis."""
     if indices.size and (int(indices.min()) < -extent or int(indices.max()) >= extent):
         raise InvalidArgument(
@@ -42,7 +41,7 @@ def _infer_gather(node: Node, infos: Sequence[Info]) -> list[Info]:
 
 def _gather(attrs: Attrs, x: Array, indices: Array) -> tuple[Array, ...]:
     axis = attrs["axis"]
-    return one(np.take(x, _wrapped(indices, x.shape[axis], axis), axis=axis))
+    return one(np.take(x, wrapped(indices, x.shape[axis], axis), axis=axis))
 
 
 define("gather", 2, _infer_gather, _gather, normalise=normalise_axis, raw=True)
@@ -62,7 +61,7 @@ def _infer_gather_elements(node: Node, infos: Sequence[Info]) -> list[Info]:
 def _gather_elements(attrs: Attrs, x: Array, indices: Array) -> tuple[Array, ...]:
     axis = attrs["axis"]
     window = tuple(slice(None) if i == axis else slice(n) for i, n in enumerate(indices.shape))
-    fixed = _wrapped(indices, x.shape[axis], axis).astype(np.int64)
+    fixed = wrapped(indices, x.shape[axis], axis).astype(np.int64)
     return one(np.take_along_axis(x[window], fixed, axis=axis))
 
 
@@ -94,7 +93,7 @@ def _infer_gather_nd(node: Node, infos: Sequence[Info]) -> list[Info]:
 def _gather_nd(attrs: Attrs, x: Array, indices: Array) -> tuple[Array, ...]:
     batch = int(attrs.get("batch_dims", 0))
     depth = indices.shape[-1]
-    columns = [_wrapped(indices[..., i], x.shape[batch + i], batch + i) for i in range(depth)]
+    columns = [wrapped(indices[..., i], x.shape[batch + i], batch + i) for i in range(depth)]
     lead = [
         np.arange(n).reshape((-1,) + (1,) * (indices.ndim - 2 - i))
         for i, n in enumerate(indices.shape[:batch])

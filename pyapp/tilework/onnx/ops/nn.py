@@ -9,6 +9,7 @@ from tilework.onnx.context import Context, OnnxNode
 from tilework.onnx.ops.table import Build, direct, operator
 
 direct({"MatMul": "matmul"}, 2)
+direct({"Det": "det"}, 1)
 
 
 @operator("Gemm", (2, 3))
@@ -40,6 +41,7 @@ def _softmax(op: str) -> Build:
 
 
 operator("Softmax", 1)(_softmax("softmax"))
+operator("Hardmax", 1)(_softmax("hardmax"))
 operator("LogSoftmax", 1)(_softmax("log_softmax"))
 
 
@@ -100,3 +102,14 @@ def rms_normalization(ctx: Context, node: OnnxNode) -> str:
     epsilon = ctx.scalar(node.attrs.get("epsilon", 1e-5), x)
     root = ctx.emit("sqrt", ctx.emit("add", mean, epsilon))
     return ctx.emit("mul", ctx.emit("div", x, root), scale)
+
+
+@operator("Einsum", (1, -1))
+def einsum(ctx: Context, node: OnnxNode) -> str:
+    return ctx.emit("einsum", *node.inputs, equation=node.attrs["equation"])
+
+
+@operator("LpNormalization", 1)
+def lp_normalization(ctx: Context, node: OnnxNode) -> str:
+    p, axis = node.attrs.get("p", 2), node.attrs.get("axis", -1)
+    return ctx.emit("lp_normalization", *node.inputs, p=p, axis=axis)
