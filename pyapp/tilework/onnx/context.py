@@ -34,8 +34,6 @@ _BOOL_RESULTS = {
 _INT64_RESULTS = {
     "shape", "size", "argmax", "argmin", "nonzero", "non_max_suppression", "sequence_length",
 }  # fmt: skip
-_BOOL_RESULTS = {*COMPARISON, "isnan", "isinf", "and", "or", "xor", "not"}
-_INT64_RESULTS = {"shape", "size", "argmax", "argmin"}
 # The dtypes of an operation's outputs where they are not its first input's: a dtype, or the input
 # that has it.
 _RESULTS: dict[str, tuple[DType | int, ...]] = {

@@ -176,14 +176,15 @@ def _running(function: Callable[..., Any], neutral: int) -> Callable[..., tuple[
     return quiet(run)
 
 
-define(
-    "cumsum",
-    (2, 2),
-    lambda node, infos: [Info(infos[0].dtype, infos[0].shape)],
-    quiet(_cumsum),
-    values={"axis": 1},
-    normalise=_normalise_cumsum,
-)
+for _name, _totals, _neutral in (("cumsum", np.cumsum, 0), ("cumprod", np.cumprod, 1)):
+    define(
+        _name,
+        (2, 2),
+        lambda node, infos: [Info(infos[0].dtype, infos[0].shape)],
+        _running(_totals, _neutral),
+        values={"axis": 1},
+        normalise=_normalise_cumsum,
+    )
 
 
 def _infer_sum_to(node: Node, infos: Sequence[Info]) -> list[Info]:
@@ -200,12 +201,3 @@ def _sum_to(attrs: Attrs, x: Array, like: Array) -> tuple[Array, ...]:
 
 
 define("sum_to", 2, _infer_sum_to, quiet(_sum_to))
-for _name, _totals, _neutral in (("cumsum", np.cumsum, 0), ("cumprod", np.cumprod, 1)):
-    define(
-        _name,
-        (2, 2),
-        lambda node, infos: [Info(infos[0].dtype, infos[0].shape)],
-        _running(_totals, _neutral),
-        values={"axis": 1},
-        normalise=_normalise_cumsum,
-    )
