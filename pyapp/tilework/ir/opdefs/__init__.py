@@ -5,32 +5,9 @@ Importing this package fills OPS.
 
 from __future__ import annotations
 
-from tilework.ir.opdefs import (  # noqa: F401 - imported for their definitions
-    attention,
-    channel,
-    classical,
-    control,
-    conv,
-    convert,
-    create,
-    dynamic,
-    elementwise,
-    fused,
-    index,
-    layout,
-    linear,
-    loss,
-    nn,
-    pool,
-    quant,
-    quantize,
-    recurrent,
-    reduce,
-    scatter,
-    sequence,
-    strings,
-    trees,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from tilework.ir.opdefs.registry import (
     FOLD_LIMIT,
     OPS,
@@ -47,6 +24,9 @@ from tilework.ir.opdefs.registry import (
     opdef,
     resolve,
 )
+
+for _chapter in iter_modules(__path__):
+    import_module(f"{__name__}.{_chapter.name}")
 
 __all__ = [
     "FOLD_LIMIT",

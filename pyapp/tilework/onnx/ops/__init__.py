@@ -6,28 +6,12 @@ if the graph has no operation for it yet, define that in `tilework/ir/opdefs`.
 
 from __future__ import annotations
 
-from tilework.onnx.ops import (  # noqa: F401 - imported for their registrations
-    attention,
-    classical,
-    contrib,
-    control,
-    conv,
-    create,
-    index,
-    logic,
-    loss,
-    math,
-    nn,
-    quant,
-    quantize,
-    recurrent,
-    reduction,
-    sequence,
-    shape,
-    strings,
-    training,
-    trees,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from tilework.onnx.ops.table import DOMAINS, OPERATORS, Operator
+
+for _chapter in iter_modules(__path__):
+    import_module(f"{__name__}.{_chapter.name}")
 
 __all__ = ["DOMAINS", "OPERATORS", "Operator"]
