@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests.kernels.bare_host import BUILDS, Array, Host, host
 from tilework.hal.kernels.quant import (
     I8_GEMM,
     I8_GEMM_PACK_B,
@@ -23,8 +25,6 @@ from tilework.hal.kernels.quant import (
     PackParams,
     Target,
 )
-
-from tests.kernels.bare_host import BUILDS, Array, Host, host
 
 pytestmark = pytest.mark.kernels
 FORMS = ("wide", "pairs", "unsigned", "signed")
