@@ -3,15 +3,16 @@
 fused_matmul (a, b [, bias [, residual]]): attrs alpha, activation ("none" | "relu" | "gelu" |
     "tanh" | "sigmoid"), transpose_b; activation(alpha a @ b + bias) + residual. b is (k, n), or
     (n, k) with transpose_b, or a stack of them; bias is (n), residual of the result's shape.
-attention (q, k, v [, mask]): attr scale; softmax(scale q @ kᵀ + mask) @ v. q is (batch, heads,
-    rows, features), k and v have the keys' count as rows, mask broadcasts to
-    (batch, heads, rows, keys).
+attention (q, k, v [, mask]): attr scale, 0 for 1 / √features; softmax(scale q @ kᵀ + mask) @ v. q
+    is (batch, heads, rows, features), k and v have the keys' count as rows, mask broadcasts to
+    (batch, heads, rows, keys). k and v may have fewer heads, a divisor: neighbours of q share one.
 residual_layer_normalization (x, residual, scale [, bias]) -> y [, sum]: attrs axis, epsilon;
     layer_normalization of sum = x + residual, two tensors of one shape.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,7 +75,8 @@ def _infer_attention(node: Node, infos: Sequence[Info | None]) -> list[Info]:
     assert q is not None and k is not None and v is not None
     if (
         not len(q.shape) == len(k.shape) == len(v.shape) == 4
-        or q.shape[:2] != k.shape[:2]
+        or q.shape[0] != k.shape[0]
+        or q.shape[1] % max(k.shape[1], 1)
         or k.shape[:3] != v.shape[:3]
         or q.shape[3] != k.shape[3]
     ):
@@ -88,6 +90,9 @@ def _infer_attention(node: Node, infos: Sequence[Info | None]) -> list[Info]:
 def _attention(
     attrs: Attrs, q: Array, k: Array, v: Array, mask: Array | None = None
 ) -> tuple[Array, ...]:
+    group = q.shape[1] // max(k.shape[1], 1)
+    if group != 1:
+        k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * q.dtype.type(attrs.get("scale", 1.0))
     if mask is not None:
         scores = scores + mask
@@ -95,7 +100,16 @@ def _attention(
     return one(np.matmul(power / np.sum(power, axis=-1, keepdims=True), v), q.dtype)
 
 
-define("attention", (3, 4), _infer_attention, quiet(_attention))
+def _normalise_attention(node: Node, infos: Sequence[Info]) -> dict[str, float] | None:
+    """`scale` spelled out."""
+    if node.attrs.get("scale", 1.0):
+        return None
+    return {"scale": 1.0 / math.sqrt(infos[0].shape[-1] or 1)}
+
+
+define(
+    "attention", (3, 4), _infer_attention, quiet(_attention), normalise=_normalise_attention
+)
 
 
 def _infer_residual_norm(node: Node, infos: Sequence[Info]) -> list[Info]:

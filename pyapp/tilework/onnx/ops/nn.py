@@ -91,17 +91,8 @@ def mean_variance_normalization(ctx: Context, node: OnnxNode) -> str:
 
 @operator("RMSNormalization", 2)
 def rms_normalization(ctx: Context, node: OnnxNode) -> str:
-    x, scale = node.inputs
-    axis = node.attrs.get("axis", -1)
-    rank = ctx.rank(x)
-    if axis != -1 and rank is None:
-        raise ctx.unsupported(f"axis {axis} of a tensor whose rank is not declared")
-    first = axis if axis < 0 else axis - (rank or 0)
-    axes = tuple(range(first, 0))
-    mean = ctx.emit("reduce_mean", ctx.emit("mul", x, x), axes=axes, keepdims=1)
-    epsilon = ctx.scalar(node.attrs.get("epsilon", 1e-5), x)
-    root = ctx.emit("sqrt", ctx.emit("add", mean, epsilon))
-    return ctx.emit("mul", ctx.emit("div", x, root), scale)
+    axis, epsilon = node.attrs.get("axis", -1), node.attrs.get("epsilon", 1e-5)
+    return ctx.emit("rms_normalization", *node.inputs, axis=axis, epsilon=epsilon)
 
 
 @operator("Einsum", (1, -1))

@@ -6,7 +6,7 @@ An operation that is not here runs on the host by its reference.
 from __future__ import annotations
 
 from tilework.plan.lowering import Lowering
-from tilework.plan.lowerings import elementwise, move, reduce
+from tilework.plan.lowerings import elementwise, move, reduce, transformer
 from tilework.plan.lowerings.attention import attention
 from tilework.plan.lowerings.matmul import matmul
 
@@ -39,6 +39,15 @@ LOWERINGS: dict[str, Lowering] = {
     "matmul": matmul,
     "fused_matmul": matmul,
     "attention": attention,
+    "rms_normalization": reduce.rms_norm,
+    "residual_rms_normalization": reduce.residual_rms,
+    "kv_append": transformer.append,
+    "first_rows": transformer.first,
+    "repeat_heads": transformer.repeat,
+    "causal_bias": transformer.causal,
+    "row_positions": transformer.positions,
+    "padding_bias": transformer.padding,
+    "rotate_pairs": transformer.rotary,
 }
 
 __all__ = ["LOWERINGS"]

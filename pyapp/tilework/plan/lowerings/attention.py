@@ -28,11 +28,30 @@ def attention(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
     if q.dtype is not FLOAT32:
         return f"no kernel for {node.op} of {q.dtype}"
     q, k, v = _rows(b, q), _rows(b, k), _rows(b, v)
-    batch, heads, rows, features = q.shape
+    batch, heads, rows, _ = q.shape
     keys, values = v.shape[2:]
     out = _output(b, node, (batch, heads, rows, values))
     wide = None if mask is None else mask.broadcast_to((batch, heads, rows, keys))
-    steps = (0, 0, 0, 0) if wide is None else wide.strides
+    group = heads // max(k.shape[1], 1)
+    for one in range(group):  # of the heads that share keys, all firsts, all seconds, …
+        parts = [_every(tensor, one, group) for tensor in (q, wide, out)]
+        _emit(b, node, parts[0], k, v, parts[1], parts[2])
+    return [out]
+
+
+def _every(tensor: Tensor | None, first: int, step: int) -> Any:
+    if tensor is None or step == 1:
+        return tensor
+    shape = (tensor.shape[0], tensor.shape[1] // step, *tensor.shape[2:])
+    return tensor.sliced((0, first, 0, 0), (1, step, 1, 1), shape)
+
+
+def _emit(
+    b: Builder, node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor
+) -> None:
+    batch, heads, rows, features = q.shape
+    keys, values = v.shape[2:]
+    steps = (0, 0, 0, 0) if mask is None else mask.strides
     cut = tiles.attention_tiles(rows, keys, features, values, heads, batch, b.threads)
     attrs: Any = node.attrs
     params = AttentionParams(
@@ -60,8 +79,7 @@ def attention(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
         scale=float(attrs.get("scale", 1.0)),
     )
     counts = cut.counts(rows, heads, batch)
-    b.emit(F32_ATTENTION, counts, params, (q, k, v, wide, out), cut.scratch)
-    return [out]
+    b.emit(F32_ATTENTION, counts, params, (q, k, v, mask, out), cut.scratch)
 
 
 def _output(b: Builder, node: Node, shape: tuple[int, ...]) -> Tensor:

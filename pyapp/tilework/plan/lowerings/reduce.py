@@ -145,3 +145,41 @@ def _norm(b: Builder, node: Node, operands: Operands, with_sum: bool) -> Lowered
     counts = (tiles if x.size else 0, 1, 1)
     b.emit(norm.F32_LAYER_NORM, counts, params, (x, residual, gamma, beta, y, total))
     return [y] if total is None else [y, total]
+
+
+def rms_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = x / sqrt(mean(x x) + epsilon) scale."""
+    if any(b.uses(name) for name in node.outputs[1:]):
+        return "the deviation is asked for"
+    x, scale = inputs
+    y = _rms(b, node, (x, None, scale), False)
+    return y if isinstance(y, str) else [y[0], *(y[0] for _ in node.outputs[1:])]
+
+
+def residual_rms(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """The same of x + residual, which is written too when it is read."""
+    total = any(map(b.uses, node.outputs[1:]))
+    return _rms(b, node, inputs, total)
+
+
+def _rms(b: Builder, node: Node, operands: Operands, with_sum: bool) -> Lowered:
+    x, residual, scale = operands
+    assert x is not None and scale is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    attrs: Any = node.attrs
+    axis = attrs["axis"]
+    shape = x.shape[axis:]
+    rows, columns = count(x.shape[:axis]), count(shape)
+    x = b.dense(x)
+    residual = None if residual is None else b.dense(residual)
+    gamma = b.dense(scale.broadcast_to(shape))
+    total = b.new(x.dtype, x.shape) if with_sum else None
+    y = b.result(x.dtype, x.shape, *(one for one in (x, residual) if one is not None))
+    each, tiles = _lines(b, rows, columns, 1, NORM)
+    params = norm.NormParams(
+        rows=rows, columns=columns, tile_rows=each, epsilon=float(attrs.get("epsilon", 1e-5))
+    )
+    counts = (tiles if x.size else 0, 1, 1)
+    b.emit(norm.F32_RMS_NORM, counts, params, (x, residual, gamma, y, total))
+    return [y] if total is None else [y, total]

@@ -1,0 +1,292 @@
+"""What transformers have around attention: caches, masks, positions, RMS normalisation.
+
+kv_append (past, new [, seqlens, total]) -> present: rows behind each other along axis 2 of
+    (batch, heads, rows, features). Without seqlens all of past counts. With them
+    (com.microsoft.GroupQueryAttention) sequence i of the batch has seqlens[i] + 1 rows afterwards,
+    or, when total is the number of new rows, none before; present has max(rows of past, total),
+    the rest 0.
+first_rows (x [, total]): at most total rows of (batch, heads, rows, features).
+repeat_heads (x): attr times; each head of (batch, heads, rows, features) so often, side by side.
+causal_bias (q, k [, seqlens, total]) -> (batch or 1, 1, rows of q, rows of k): 0 where a query may
+    see a key, else the lowest number. attrs causal, window: how many keys a query sees, its own the
+    last of them, -1 for all. seqlens and total as above.
+row_positions (x [, seqlens, total]) -> (batch or 1, rows): which row of its sequence each new one
+    is.
+padding_bias (lengths, q, k): attr filter; lengths of 1 axis as com.microsoft.Attention takes them:
+    (batch) ends, (2 batch) ends then starts, (3 batch + 2) ends and two running sums, which say no
+    more. Gives (batch, 1, 1, rows of k): 0 inside, filter outside.
+rotate_pairs (x, cos, sin): attr interleaved; x is (batch, heads, rows, features), cos and sin
+    (batch or 1, rows, pairs). Turns the pairs (i, i + pairs), or with interleaved (2 i, 2 i + 1),
+    by their angles; features behind the pairs stay.
+rms_normalization (x, scale) -> y [, inverse deviation]: attrs axis, epsilon
+residual_rms_normalization (x, residual, scale) -> y [, sum]
+
+All that seqlens and total decide are shapes and constants, so they are known when a plan is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tilework.core.dtypes import INT64
+from tilework.core.shapes import broadcast_two
+from tilework.ir.graph import Node
+from tilework.ir.opdefs.elementwise import FLOATS, check_kind, one, quiet, same_dtype
+from tilework.ir.opdefs.layout import normalise_axis
+from tilework.ir.opdefs.registry import OPS, Array, Attrs, Info, define, fail
+
+_LENGTHS = {"seqlens": 2, "total": 3}
+
+
+def past_lengths(attrs: Attrs, rows: int) -> tuple[int, ...] | None:
+    """How many rows each sequence has before the `rows` new ones; None: as many as there are."""
+    if attrs.get("seqlens") is None:
+        return None
+    seqlens, total = attrs["seqlens"], attrs["total"]
+    counts = seqlens if isinstance(seqlens, tuple) else (seqlens,)
+    total = total[0] if isinstance(total, tuple) else total
+    return tuple(0 if total == rows else int(one) + 1 - rows for one in counts)
+
+
+def _total(attrs: Attrs) -> int:
+    total = attrs["total"]
+    return int(total[0] if isinstance(total, tuple) else total)
+
+
+# -- caches ------------------------------------------------------------------------------------
+
+
+def _infer_append(node: Node, infos: Sequence[Info]) -> list[Info]:
+    past, new = infos[0], infos[1]
+    if len(past.shape) != 4 or len(new.shape) != 4:
+        raise fail(node, infos, "past and new must be (batch, heads, rows, features)")
+    if past.shape[:2] != new.shape[:2] or past.shape[3] != new.shape[3]:
+        raise fail(node, infos, "past and new must agree in all but their rows")
+    rows = past.shape[2] + new.shape[2]
+    lengths = past_lengths(node.attrs, new.shape[2])
+    if lengths is not None:
+        rows = max(past.shape[2], _total(node.attrs))
+        if len(lengths) != new.shape[0] or min(lengths, default=0) < 0:
+            raise fail(node, infos, f"seqlens {node.attrs['seqlens']} are not the batch's")
+        if max(lengths, default=0) > past.shape[2] or max(lengths, default=0) + new.shape[2] > rows:
+            raise fail(node, infos, f"seqlens {node.attrs['seqlens']} go beyond past or total")
+    return [Info(same_dtype(node, infos), (*new.shape[:2], rows, new.shape[3]))]
+
+
+def _append(attrs: Attrs, past: Array, new: Array) -> tuple[Array, ...]:
+    rows = new.shape[2]
+    lengths = past_lengths(attrs, rows)
+    if lengths is None:
+        return (np.concatenate([past, new], axis=2),)
+    held = past.shape[2]
+    present = np.zeros((*new.shape[:2], max(held, _total(attrs)), new.shape[3]), new.dtype)
+    for index, length in enumerate(lengths):
+        present[index, :, :length] = past[index, :, :length]
+        present[index, :, length : length + rows] = new[index]
+    return (present,)
+
+
+define("kv_append", (2, 4), _infer_append, _append, values=_LENGTHS, raw=True)
+
+
+def _infer_first(node: Node, infos: Sequence[Info]) -> list[Info]:
+    shape = infos[0].shape
+    if len(shape) != 4:
+        raise fail(node, infos, "x must be (batch, heads, rows, features)")
+    return [Info(infos[0].dtype, (*shape[:2], min(shape[2], _total(node.attrs)), shape[3]))]
+
+
+define(
+    "first_rows",
+    (1, 2),
+    _infer_first,
+    lambda attrs, x: (x[:, :, : _total(attrs)],),
+    values={"total": 1},
+    raw=True,
+)
+
+
+def _infer_repeat(node: Node, infos: Sequence[Info]) -> list[Info]:
+    shape = infos[0].shape
+    if len(shape) != 4:
+        raise fail(node, infos, "x must be (batch, heads, rows, features)")
+    times: Any = node.attrs["times"]
+    return [Info(infos[0].dtype, (shape[0], shape[1] * times, *shape[2:]))]
+
+
+define(
+    "repeat_heads",
+    1,
+    _infer_repeat,
+    lambda attrs, x: (np.repeat(x, attrs["times"], axis=1),),
+    raw=True,
+)
+
+
+# -- masks and positions -----------------------------------------------------------------------
+
+
+def causal_shape(attrs: Attrs, rows: int, keys: int) -> tuple[int, int, int, int]:
+    """Shape of a causal_bias."""
+    lengths = past_lengths(attrs, rows)
+    return (1 if lengths is None else len(lengths), 1, rows, keys)
+
+
+def _infer_causal(node: Node, infos: Sequence[Info]) -> list[Info]:
+    q, k = infos[0], infos[1]
+    if len(q.shape) != 4 or len(k.shape) != 4:
+        raise fail(node, infos, "q and k must be (batch, heads, rows, features)")
+    return [Info(q.dtype, causal_shape(node.attrs, q.shape[2], k.shape[2]))]
+
+
+def causal_bias(attrs: Attrs, rows: int, keys: int, dtype: Any) -> Array:
+    """The elements of a causal_bias."""
+    lengths = past_lengths(attrs, rows)
+    before = np.array((keys - rows,) if lengths is None else lengths)[:, None, None, None]
+    row = np.arange(rows)[:, None] + before  # of the query, in its sequence
+    key = np.arange(keys)
+    hidden = key > row if attrs.get("causal", 1) else key >= before + rows
+    window = attrs.get("window", -1)
+    if window >= 0:
+        hidden = hidden | (key <= row - window)
+    lowest = np.finfo(dtype).min
+    return np.where(hidden, lowest, np.zeros((), dtype)).astype(dtype)
+
+
+define(
+    "causal_bias",
+    (2, 4),
+    _infer_causal,
+    lambda attrs, q, k: (causal_bias(attrs, q.shape[2], k.shape[2], q.dtype),),
+    values=_LENGTHS,
+)
+
+
+def row_positions(attrs: Attrs, rows: int) -> Array:
+    """The elements of row_positions."""
+    lengths = past_lengths(attrs, rows) or (0,)
+    return np.asarray(np.array(lengths, np.int64)[:, None] + np.arange(rows, dtype=np.int64))
+
+
+def _infer_positions(node: Node, infos: Sequence[Info]) -> list[Info]:
+    if len(infos[0].shape) != 4:
+        raise fail(node, infos, "x must be (batch, heads, rows, features)")
+    rows = infos[0].shape[2]
+    return [Info(INT64, (len(past_lengths(node.attrs, rows) or (0,)), rows))]
+
+
+define(
+    "row_positions",
+    (1, 3),
+    _infer_positions,
+    lambda attrs, x: (row_positions(attrs, x.shape[2]),),
+    values={"seqlens": 1, "total": 2},
+    raw=True,
+)
+
+
+def padding_spans(lengths: int, batch: int) -> bool | None:
+    """Whether so many lengths have starts behind their ends; None when they are not a batch's."""
+    return {batch: False, 2 * batch: True, 3 * batch + 2: False}.get(lengths)
+
+
+def _infer_padding(node: Node, infos: Sequence[Info]) -> list[Info]:
+    lengths, q, k = infos
+    if len(lengths.shape) != 1 or padding_spans(lengths.shape[0], k.shape[0]) is None:
+        raise fail(node, infos, "lengths must be (batch), (2 batch) or (3 batch + 2)")
+    return [Info(q.dtype, (k.shape[0], 1, 1, k.shape[2]))]
+
+
+def _padding(attrs: Attrs, lengths: Array, q: Array, k: Array) -> tuple[Array, ...]:
+    batch = k.shape[0]
+    key = np.arange(k.shape[2])
+    hidden = key >= lengths[:batch, None]
+    if padding_spans(lengths.shape[0], batch):
+        hidden = hidden | (key < lengths[batch:, None])
+    bias = np.where(hidden, np.asarray(attrs["filter"], q.dtype), np.zeros((), q.dtype))
+    return one(bias[:, None, None], q.dtype)
+
+
+define("padding_bias", 3, _infer_padding, _padding)
+
+
+# -- rotary embedding --------------------------------------------------------------------------
+
+
+def _infer_rotary(node: Node, infos: Sequence[Info]) -> list[Info]:
+    check_kind(node, infos, FLOATS)
+    x, cos, sin = infos
+    if len(x.shape) != 4 or len(cos.shape) != 3 or cos.shape != sin.shape:
+        raise fail(node, infos, "x must have 4 axes, cos and sin 3")
+    batch, _, rows, features = x.shape
+    if cos.shape[0] not in (1, batch) or cos.shape[1] != rows or 2 * cos.shape[2] > features:
+        raise fail(node, infos, "cos and sin must be (batch or 1, rows, at most features / 2)")
+    return [Info(same_dtype(node, infos), x.shape)]
+
+
+def _rotary(attrs: Attrs, x: Array, cos: Array, sin: Array) -> tuple[Array, ...]:
+    pairs = cos.shape[2]
+    if attrs.get("interleaved", 0):
+        first, second = slice(0, 2 * pairs, 2), slice(1, 2 * pairs, 2)
+    else:
+        first, second = slice(0, pairs), slice(pairs, 2 * pairs)
+    a, b, c, s = x[..., first], x[..., second], cos[:, None], sin[:, None]
+    y = np.array(x)
+    y[..., first] = a * c - b * s
+    y[..., second] = b * c + a * s
+    return (y,)
+
+
+define("rotate_pairs", 3, _infer_rotary, quiet(_rotary))
+
+
+# -- RMS normalisation -------------------------------------------------------------------------
+
+
+def _infer_rms(node: Node, infos: Sequence[Info]) -> list[Info]:
+    check_kind(node, infos, FLOATS)
+    axis: Any = node.attrs["axis"]
+    shape = infos[0].shape
+    if broadcast_two(shape[axis:], infos[-1].shape) != shape[axis:]:
+        raise fail(node, infos, f"scale must broadcast to {list(shape[axis:])}")
+    dtype = same_dtype(node, infos)
+    return [
+        Info(dtype, shape), Info(dtype, (*shape[:axis], *(1,) * (len(shape) - axis)))
+    ][: len(node.outputs)]  # fmt: skip
+
+
+def _rms(attrs: Attrs, x: Array, scale: Array) -> tuple[Array, ...]:
+    axes = tuple(range(attrs["axis"], x.ndim))
+    # Narrower floats are widened: ONNX's stash_type 1 computes the mean in float32.
+    wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
+    mean = np.mean(wide * wide, axis=axes, keepdims=True)
+    inverse = 1 / np.sqrt(mean + wide.dtype.type(attrs.get("epsilon", 1e-5)))
+    y = (wide * inverse).astype(x.dtype) * scale
+    return np.asarray(y, x.dtype), np.asarray(inverse, x.dtype)
+
+
+define("rms_normalization", 2, _infer_rms, quiet(_rms), outputs=2, normalise=normalise_axis)
+
+
+def _infer_residual_rms(node: Node, infos: Sequence[Info]) -> list[Info]:
+    if infos[1].shape != infos[0].shape:
+        raise fail(node, infos, f"residual must be {list(infos[0].shape)}")
+    return [_infer_rms(node, infos)[0], Info(infos[0].dtype, infos[0].shape)][: len(node.outputs)]
+
+
+def _residual_rms(attrs: Attrs, x: Array, residual: Array, scale: Array) -> tuple[Array, ...]:
+    total = np.asarray(x + residual)
+    return OPS["rms_normalization"].reference(attrs, total, scale)[0], total
+
+
+define(
+    "residual_rms_normalization",
+    3,
+    _infer_residual_rms,
+    quiet(_residual_rms),
+    outputs=2,
+    normalise=normalise_axis,
+)
