@@ -20,6 +20,13 @@ from tilework.passes.clean import (
     simplify,
     sink_scalars,
 )
+from tilework.passes.conv import (
+    fuse_channels,
+    fuse_conv_activation,
+    fuse_conv_residual,
+    fuse_silu,
+    open_batch_norm,
+)
 from tilework.passes.editor import Editor
 from tilework.passes.linear import (
     fuse_activation,
@@ -36,6 +43,7 @@ Pass = Callable[[Editor], None]
 # Needs no shapes, or is content with what it can know without them.
 LOAD: tuple[Pass, ...] = (
     drop_dead,
+    open_batch_norm,
     fold_constants,
     simplify,
     merge_equal,
@@ -44,6 +52,9 @@ LOAD: tuple[Pass, ...] = (
     fuse_matmul,
     fuse_bias,
     fuse_activation,
+    fuse_silu,
+    fuse_channels,
+    fuse_conv_activation,
 )
 
 # Every extent is a number here and shape arithmetic is gone.
@@ -60,6 +71,8 @@ SHAPED: tuple[Pass, ...] = (
     fuse_bias,
     fuse_activation,
     fuse_residual,
+    fuse_conv_residual,
+    fuse_conv_activation,
     fuse_residual_norm,
     merge_projections,
     simplify,

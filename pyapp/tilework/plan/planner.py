@@ -73,6 +73,10 @@ def _refuse_strings(graph: Graph) -> None:
             raise NotImplemented(f"graph '{graph.name}': '{name}' holds strings; no plan has those")
 
 
+# Always the same from the same attributes.
+MADE_ONCE = frozenset({"constant_of_shape", "range"})
+
+
 class _Lowerer:
     """Names → tensors and infos, while nodes are lowered in order."""
 
@@ -110,7 +114,10 @@ class _Lowerer:
         for name, info in outputs:
             self._infos[name] = info
         if not node.inputs and not all(info.value is not None for _, info in outputs):
-            # Nothing but attributes: computed here and now, however large.
+            # Nothing but attributes: computed once, however large.
+            if node.op in MADE_ONCE:
+                self._make(node, outputs)
+                return
             arrays = apply(node, (), [info.dtype for info in results])
             for (name, info), array in zip(outputs, arrays, strict=False):
                 self._bind(name, builder.local(array, info.dtype))
@@ -140,6 +147,18 @@ class _Lowerer:
     def output(self, name: str) -> Tensor:
         """A graph output as it is read back: dense, and in the arena or constant."""
         return self.builder.dense(self._tensor(name))
+
+    def _make(self, node: Node, outputs: list[tuple[str, Info]]) -> None:
+        """What attributes alone make is as good as a constant of the session."""
+        builder = self.builder
+        builder.begin(node, ())
+        tensors = []
+        for number, (name, info) in enumerate(outputs, 1):
+            key = f"{node.op}{sorted(node.attrs.items())}.{number}"
+            tensor, _ = builder.prepared(key, info.dtype, info.shape)
+            tensors.append(tensor)
+            self._bind(name, tensor)
+        builder.on_host(node, (), tensors, "made once")
 
     # -- names ------------------------------------------------------------
 

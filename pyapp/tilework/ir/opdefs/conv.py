@@ -67,7 +67,7 @@ def _convolve(attrs: Attrs, x: Array, w: Array) -> Array:
     weights = _wide(w).reshape(group, w.shape[0] // group, *w.shape[1:])
     total = np.zeros((n, group, w.shape[0] // group, outputs), view.dtype)
     for tap in product(*map(range, made.kernel)):
-        part = view[(slice(None),) * (2 + rank) + tap].reshape(n, group, -1, outputs)
+        part = view[(slice(None),) * (2 + rank) + tap].reshape(n, group, w.shape[1], outputs)
         total += np.matmul(weights[(slice(None),) * 3 + tap], part)
     return total.reshape(n, w.shape[0], *made.outputs)
 
@@ -210,7 +210,7 @@ def _transposed(attrs: Attrs, x: Array, w: Array, bias: Array | None = None) -> 
     made, results = transposed_window(attrs, x.shape, w.shape)
     group = attrs.get("group", 1)
     n, channels = x.shape[0], w.shape[1] * group
-    parts = _wide(x).reshape(n, group, x.shape[1] // group, -1)
+    parts = _wide(x).reshape(n, group, x.shape[1] // group, count(x.shape[2:]))
     weights = _wide(w).reshape(group, w.shape[0] // group, *w.shape[1:])
     # The whole of it, before what the padding takes away.
     whole = tuple(

@@ -70,11 +70,11 @@ def dropout(ctx: Context, node: OnnxNode) -> Sequence[str]:
     (x,) = node.inputs[:1]
     if not node.wants(1):
         return (x,)
-    if node.version < 10:
-        raise ctx.unsupported("a mask of a float dtype")
-    # What the mask is outside training is only said since opset 12; before, onnxruntime gives 0.
+    # What the mask is outside training is only said since opset 12; before, onnxruntime gives 0,
+    # until opset 9 in the dtype of x.
     kept = node.version >= 12
-    mask = ctx.emit("constant_of_shape", ctx.emit("shape", x), value=kept, dtype=BOOL.name)
+    dtype = BOOL if node.version >= 10 else ctx.dtype(x)
+    mask = ctx.emit("constant_of_shape", ctx.emit("shape", x), value=kept, dtype=dtype.name)
     return (x, mask)
 
 

@@ -6,8 +6,9 @@ An operation that is not here runs on the host by its reference.
 from __future__ import annotations
 
 from tilework.plan.lowering import Lowering
-from tilework.plan.lowerings import elementwise, move, reduce, transformer
+from tilework.plan.lowerings import channel, elementwise, move, reduce, transformer
 from tilework.plan.lowerings.attention import attention
+from tilework.plan.lowerings.conv import conv, conv_transpose
 from tilework.plan.lowerings.matmul import matmul
 
 LOWERINGS: dict[str, Lowering] = {
@@ -48,6 +49,14 @@ LOWERINGS: dict[str, Lowering] = {
     "row_positions": transformer.positions,
     "padding_bias": transformer.padding,
     "rotate_pairs": transformer.rotary,
+    "conv": conv,
+    "fused_conv": conv,
+    "conv_transpose": conv_transpose,
+    **dict.fromkeys((*channel.POOLINGS, "lp_pool", "global_lp_pool"), channel.pool),
+    "channel_affine": channel.affine,
+    "lrn": channel.lrn,
+    "instance_normalization": channel.grouped_norm,
+    "group_normalization": channel.grouped_norm,
 }
 
 __all__ = ["LOWERINGS"]

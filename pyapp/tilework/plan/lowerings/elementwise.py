@@ -28,6 +28,7 @@ from tilework.hal.kernels.elementwise import (
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import AXES, Builder, six
+from tilework.plan.layout import inverse, order
 from tilework.plan.lowering import Lowered, Operands
 from tilework.plan.tensor import Tensor, collapse, packed_view
 
@@ -200,11 +201,23 @@ def _operands(
     return sizes or (1,), [walk or (0,) for walk in strides], wide
 
 
+def _order(shape: tuple[int, ...], operands: Sequence[Tensor]) -> tuple[int, ...] | None:
+    """The order of axes in which the first operand of the result's shape lies, if not this."""
+    whole = next((tensor for tensor in operands if tensor.shape == shape), None)
+    return None if whole is None else order(whole)
+
+
 def _pair(
     b: Builder, inputs: Operands, result: Info, kernel: Kernel, record: Any, op: Any, most: int
 ) -> list[Tensor]:
     a, c = inputs[0], inputs[1]
     assert a is not None and c is not None
+    perm = _order(result.shape, (a, c))
+    if perm is not None:  # the operands' own order is the result's
+        a, c = (one.broadcast_to(result.shape).transposed(perm) for one in (a, c))
+        turned = Info(result.dtype, tuple(result.shape[axis] for axis in perm))
+        (y,) = _pair(b, (a, c), turned, kernel, record, op, most)
+        return [y.transposed(inverse(perm))]
     sizes, (walk_a, walk_c), wide = _operands(b, result.shape, (a, c))
     y = b.result(result.dtype, result.shape, a, c)
     tile, tiles = b.tiles(y.size, most)

@@ -13,6 +13,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.layout import slice_plan
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder
+from tilework.plan.layout import is_channels_last, new_channels_last, part
 from tilework.plan.lowering import Lowered, Operands
 
 GATHER_BYTES = 65536  # a tile, by move.wit
@@ -86,14 +87,16 @@ def split(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> 
 
 
 def concat(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """Each operand is copied to its place."""
+    """Each operand is copied to its place; channels last where the widest operand is."""
     axis: Any = node.attrs["axis"]
-    y = b.new(results[0].dtype, results[0].shape)
+    shape = results[0].shape
+    widest = max((x for x in inputs if x is not None), key=lambda x: x.size)
+    follows = is_channels_last(widest)
+    y = (new_channels_last if follows else Builder.new)(b, results[0].dtype, shape)
     start = 0
     for x in inputs:
         assert x is not None
-        part = replace(y, shape=x.shape, offset=y.offset + start * y.strides[axis])
-        b.copy(x, part)
+        b.copy(x, part(y, axis, start, x.shape[axis]))
         start += x.shape[axis]
     return [y]
 

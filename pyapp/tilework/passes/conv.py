@@ -1,0 +1,216 @@
+"""Convolutions take along what follows them: batch normalisation, bias, residual, activation.
+
+A batch normalisation outside training is a scale and a bias a channel: channel_affine. Products and
+sums with constants of one number a channel join it, and a convolution takes both in: its filters
+are scaled when they are packed. All of that is done at load, where new constants are the
+session's and so prepared once for all plans. A residual needs shapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tilework.core.dtypes import FLOAT32
+from tilework.ir.graph import Node
+from tilework.ir.opdefs.conv import ACTIVATIONS
+from tilework.ir.opdefs.registry import Array
+from tilework.passes.editor import Editor
+from tilework.passes.pattern import Any as Anything
+from tilework.passes.pattern import Op, match
+
+CONVOLUTIONS = ("conv", "fused_conv")
+TAKING = (*CONVOLUTIONS, "channel_affine")
+
+
+def open_batch_norm(editor: Editor) -> None:
+    """batch_normalization outside training → channel_affine; constants are folded after it."""
+    for node in editor:
+        if node.op != "batch_normalization" or node.attrs.get("training", 0):
+            continue
+        if any(node.outputs[1:]) or editor.dtype(node.inputs[1]) is not FLOAT32:
+            continue
+        x, gain, base, mean, variance = node.inputs
+        out = node.outputs[0]
+        epsilon = np.float32(node.attrs.get("epsilon", 1e-5))
+        least = editor.add_constant(f"{out}@epsilon", np.asarray(epsilon))
+        names = [f"{out}@{part}" for part in ("spread", "root", "scale", "moved", "shift")]
+        spread, root, scale, moved, shift = names
+        for name in names:
+            editor.declare(name, gain, editor.shape(gain))
+        steps = (
+            ("add", (variance, least), spread),
+            ("sqrt", (spread,), root),
+            ("div", (gain, root), scale),
+            ("mul", (mean, scale), moved),
+            ("sub", (base, moved), shift),
+        )
+        new = [Node(op, inputs, (made,), {}, node.origin) for op, inputs, made in steps]
+        new.append(Node("channel_affine", (x, scale, shift), (out,), {}, node.origin))
+        editor.replace(node, new, "batch normalisation opened")
+
+
+def fuse_silu(editor: Editor) -> None:
+    """x sigmoid(x) → silu."""
+    form = Op("mul", (Anything("x"), Op("sigmoid", (Anything("x"),))))
+    for node in editor:
+        if node.op != "mul":
+            continue
+        found = match(editor, node, form)
+        if found is not None:
+            new = Node("silu", (found.values["x"],), node.outputs, {}, node.origin)
+            editor.replace(node, [new], "silu")
+
+
+def _rank(editor: Editor, name: str) -> int | None:
+    shape: Any = editor.shape(name)
+    if shape is None:
+        node = editor.producer(name)
+        shape = None if node is None else node.attrs.get("shape")
+    return None if shape is None else len(shape)
+
+
+def _channels(editor: Editor, node: Node) -> tuple[int, int] | None:
+    """(channels, rank) of what a convolution or a channel_affine gives, as far as known."""
+    vector = editor.constants.get(node.inputs[1])
+    if node.op == "channel_affine":
+        rank = _rank(editor, node.outputs[0]) or _rank(editor, node.inputs[0])
+        return None if vector is None or rank is None else (vector.shape[0], rank)
+    if vector is not None:
+        return vector.shape[0], len(vector.shape)
+    filters = editor.producer(node.inputs[1])
+    shape: Any = None if filters is None else filters.attrs.get("shape")
+    if filters is None or filters.op != "constant_of_shape" or not shape:
+        return None
+    return shape[0], len(shape)
+
+
+def _along(editor: Editor, name: str, channels: int, rank: int) -> Array | None:
+    """A constant of one number a channel as a vector; None for anything else."""
+    array = editor.array(name)
+    if array is None or array.dtype != np.float32 or array.ndim > rank:
+        return None
+    shape = (*(1,) * (rank - array.ndim), *array.shape)
+    if any(extent != 1 for axis, extent in enumerate(shape) if axis != 1):
+        return None
+    if shape[1] not in (1, channels):
+        return None
+    return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (channels,)))
+
+
+def _follower(editor: Editor, node: Node, side: int) -> tuple[Node, Array, Array] | None:
+    """(what takes it, scale, bias) where `node` is that of its operand's channels."""
+    if node.op not in ("mul", "add", "channel_affine") or (node.op == "channel_affine" and side):
+        return None
+    taker = editor.producer(node.inputs[side])
+    if taker is None or taker.op not in TAKING or not editor.used_once(node.inputs[side]):
+        return None
+    if taker.attrs.get("activation", "none") != "none" or any(taker.inputs[3:4]):
+        return None
+    if node.op == "channel_affine":
+        scale, bias = (editor.array(name) for name in node.inputs[1:3])
+        return None if scale is None or bias is None else (taker, scale, bias)
+    known = _channels(editor, taker)
+    if known is None:
+        return None
+    vector = _along(editor, node.inputs[1 - side], *known)
+    if vector is None:
+        return None
+    if node.op == "mul":
+        return taker, vector, np.zeros_like(vector)
+    return taker, np.ones_like(vector), vector
+
+
+def fuse_channels(editor: Editor) -> None:
+    """Scales and biases by channel join the convolution or channel_affine before them."""
+    for node in editor:
+        found = _follower(editor, node, 0)
+        if found is None and len(node.inputs) == 2:
+            found = _follower(editor, node, 1)
+        if found is None:
+            continue
+        taker, scale, bias = found
+        out = node.outputs[0]
+        if taker.op == "channel_affine":
+            own = [editor.array(name) for name in taker.inputs[1:3]]
+            if own[0] is None or own[1] is None:
+                continue
+            gain, base = own[0] * scale, own[1] * scale + bias
+            names = (
+                editor.add_constant(f"{out}@scale", gain),
+                editor.add_constant(f"{out}@bias", base),
+            )
+            new = Node("channel_affine", (taker.inputs[0], *names), (out,), node.attrs, node.origin)
+            editor.replace(node, [new], "channels scaled and shifted once")
+            continue
+        x, w, before, _, factor = [*taker.inputs, "", "", ""][:5]
+        old = editor.array(before) if before else np.zeros_like(bias)
+        multiple = editor.array(factor) if factor else np.ones_like(scale)
+        if old is None or multiple is None:
+            continue
+        shift = editor.add_constant(f"{out}@bias", np.asarray(old * scale + bias))
+        gain = np.asarray(multiple * scale)
+        inputs = [x, w, shift]
+        if not (gain == 1).all():
+            inputs += ["", editor.add_constant(f"{out}@scale", gain)]
+        attrs = {**taker.attrs, **node.attrs}
+        new = Node("fused_conv", tuple(inputs), (out,), attrs, taker.origin)
+        editor.replace(node, [new], "convolution + channels' scale and bias")
+
+
+def _activation(node: Node) -> dict[str, Any] | None:
+    """The attributes of a convolution whose activation this node is; None if it is none."""
+    if node.op not in ACTIVATIONS:
+        return None
+    attrs: dict[str, Any] = {"activation": node.op}
+    if node.op == "clip":
+        low, high = node.attrs.get("min"), node.attrs.get("max")
+        attrs["alpha"] = -np.inf if low is None else low
+        attrs["beta"] = np.inf if high is None else high
+        return attrs if attrs["alpha"] <= attrs["beta"] else None
+    attrs.update((n, node.attrs[n]) for n in ("alpha", "beta") if n in node.attrs)
+    return attrs
+
+
+def fuse_conv_activation(editor: Editor) -> None:
+    """activation(convolution) → its epilogue, after bias and residual."""
+    for node in editor:
+        attrs = _activation(node)
+        if attrs is None:
+            continue
+        taker = editor.producer(node.inputs[0])
+        if taker is None or taker.op not in TAKING or not editor.used_once(node.inputs[0]):
+            continue
+        if taker.attrs.get("activation", "none") != "none":
+            continue
+        op = "channel_affine" if taker.op == "channel_affine" else "fused_conv"
+        new = Node(op, taker.inputs, node.outputs, {**taker.attrs, **attrs}, taker.origin)
+        editor.replace(node, [new], f"convolution + {node.op}")
+
+
+def fuse_conv_residual(editor: Editor) -> None:
+    """convolution + a tensor of exactly its shape → residual; the one computed last takes it."""
+    places = {name: place for place, node in enumerate(editor) for name in node.outputs}
+    for node in editor:
+        if node.op != "add":
+            continue
+        pairs = sorted(
+            (node.inputs, node.inputs[::-1]), key=lambda pair: -places.get(pair[0], -1)
+        )
+        for name, other in pairs:
+            taker = editor.producer(name)
+            if taker is None or taker.op not in CONVOLUTIONS or not editor.used_once(name):
+                continue
+            if taker.attrs.get("activation", "none") != "none" or any(taker.inputs[3:4]):
+                continue
+            shape = editor.concrete(node.outputs[0])
+            if shape is None or shape != editor.concrete(other) or name == other:
+                continue
+            if shape != editor.concrete(name):
+                continue
+            x, w, bias, _, scale = [*taker.inputs, "", "", ""][:5]
+            inputs = (x, w, bias, other, scale) if scale else (x, w, bias, other)
+            new = Node("fused_conv", inputs, node.outputs, taker.attrs, taker.origin)
+            editor.replace(node, [new], "convolution + residual")
+            break

@@ -1,0 +1,174 @@
+"""Pooling and what goes channel by channel: affine, local response and instance normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from tilework.core.dtypes import FLOAT32
+from tilework.core.shapes import count
+from tilework.hal.kernels import norm
+from tilework.hal.kernels.conv import (
+    F32_AFFINE,
+    F32_LRN,
+    F32_POOL,
+    AffineParams,
+    LrnParams,
+    Pooling,
+    PoolParams,
+)
+from tilework.ir.graph import Node
+from tilework.ir.opdefs.pool import pool_window
+from tilework.ir.opdefs.registry import Info
+from tilework.ir.opdefs.window import Window
+from tilework.plan.builder import Builder
+from tilework.plan.layout import channels_last, first, last, pixel_stride
+from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowerings.conv import AXES, epilogue, space, three
+from tilework.plan.tensor import Tensor
+
+POOL_WORK = 32768  # elements that a tile of pooling reads
+AFFINE = 16384  # elements a tile
+LRN = 4096
+NORM = 16384
+
+POOLINGS = {"max_pool": Pooling.MAX, "average_pool": Pooling.AVERAGE}
+POOLINGS |= {f"global_{name}": kind for name, kind in POOLINGS.items()}
+
+
+def pool(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """Pooling of float32 over one to three spatial axes, windowed or global."""
+    x = inputs[0]
+    assert x is not None
+    attrs: Any = node.attrs
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    if not 3 <= len(x.shape) <= AXES + 2:
+        return f"no kernel for {len(x.shape) - 2} spatial axes"
+    if any(b.uses(name) for name in node.outputs[1:]):
+        return "places of the largest are asked for"
+    kind = POOLINGS.get(node.op)
+    if kind is None:
+        kind = {1: Pooling.LP1, 2: Pooling.LP2}.get(attrs.get("p", 2))
+    if kind is None:
+        return f"no kernel for the norm {attrs['p']}"
+    shape = results[0].shape
+    if 0 in shape or 0 in x.shape:
+        return "nothing to pool"
+    if node.op.startswith("global"):
+        ones, zeros = (1,) * len(x.shape[2:]), (0,) * len(x.shape[2:])
+        made = Window(x.shape[2:], x.shape[2:], ones, ones, zeros, zeros, ones)
+    else:
+        made = pool_window(attrs, x.shape)
+    source = channels_last(b, x)
+    y = b.new(FLOAT32, tuple(shape[axis] for axis in last(len(shape))))
+    rows, each = shape[0] * count(shape[2:-1]), shape[-1] * count(made.kernel)
+    tile_rows = min(max(POOL_WORK // (each * shape[1]), 1), -(-rows // b.threads))
+    channels = max(-(-POOL_WORK // (each * tile_rows) // 16) * 16, 16)
+    if rows >= b.threads:
+        channels = -(-shape[1] // 4) * 4
+    params = PoolParams(
+        batch=shape[0],
+        channels=shape[1],
+        **space(made, made.inputs, made.outputs),
+        padding_end=three(made.end, 0),
+        x_pixel=source.pixel,
+        y_pixel=shape[1],
+        tile_rows=tile_rows,
+        tile_channels=channels,
+        pooling=kind,
+        count_padding=int(bool(attrs.get("count_include_pad", 0))),
+    )
+    counts = (-(-shape[1] // channels), -(-rows // tile_rows), 1)
+    b.emit(F32_POOL, counts, params, (source.tensor, y))
+    return [y.transposed(first(len(shape))), *(y for _ in node.outputs[1:])]
+
+
+def affine(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """activation(x scale + bias), channel by channel, in whichever layout x has."""
+    x, scale, bias = inputs
+    assert x is not None and scale is not None and bias is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    return [_affine(b, x, b.dense(scale), b.dense(bias), node.attrs)]
+
+
+def _affine(b: Builder, x: Tensor, scale: Tensor, bias: Tensor, attrs: Any) -> Tensor:
+    rank, channels = len(x.shape), x.shape[1]
+    pixel = None if x.dense else pixel_stride(x)
+    if pixel is not None:
+        outer, inner = count(x.shape) // channels, 1
+        x = x.transposed(last(rank))
+    else:
+        x = b.dense(x)
+        outer, inner = x.shape[0], count(x.shape[2:])
+    y = b.result(FLOAT32, x.shape, x)
+    lines = outer if inner == 1 else outer * channels
+    each = max(AFFINE // (channels if inner == 1 else inner), 1)
+    if y.size >= b.threads * 1024:
+        each = min(each, -(-lines // b.threads))
+    params = AffineParams(
+        outer=outer,
+        channels=channels,
+        inner=inner,
+        x_pixel=pixel or channels,
+        tile_lines=each,
+        **epilogue(attrs),
+    )
+    b.emit(F32_AFFINE, (-(-lines // each) if y.size else 0, 1, 1), params, (x, scale, bias, y))
+    return y if pixel is None else y.transposed(first(rank))
+
+
+def lrn(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """Local response normalisation, channels last."""
+    x = inputs[0]
+    assert x is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    attrs: Any = node.attrs
+    source = channels_last(b, x)
+    channels, pixels = x.shape[1], x.size // max(x.shape[1], 1)
+    y = b.result(FLOAT32, source.tensor.shape, source.tensor)
+    each = max(LRN // max(channels, 1), 1)
+    params = LrnParams(
+        pixels=pixels,
+        channels=channels,
+        x_pixel=source.pixel,
+        span=attrs["size"],
+        tile_pixels=each,
+        alpha=float(attrs.get("alpha", 1e-4)),
+        beta=float(attrs.get("beta", 0.75)),
+        bias=float(attrs.get("bias", 1.0)),
+    )
+    scratch = 4 * (channels + attrs["size"] + 8)
+    b.emit(
+        F32_LRN, (-(-pixels // each) if y.size else 0, 1, 1), params, (source.tensor, y), scratch
+    )
+    return [y.transposed(first(len(x.shape)))]
+
+
+def grouped_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """instance_normalization and group_normalization: rows to one scale, then scale and bias."""
+    x, scale, bias = inputs
+    assert x is not None and scale is not None and bias is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    if 0 in x.shape:
+        return "nothing to normalise"
+    attrs: Any = node.attrs
+    groups = attrs.get("groups", 1) if node.op == "group_normalization" else x.shape[1]
+    x = b.dense(x)
+    rows = x.shape[0] * groups
+    columns = x.size // rows
+    each = max(NORM // columns, 1)
+    if x.size >= b.threads * 4096:
+        each = min(each, -(-rows // b.threads))
+    y = b.result(FLOAT32, x.shape, x)
+    params = norm.NormParams(
+        rows=rows, columns=columns, tile_rows=each, epsilon=float(attrs.get("epsilon", 1e-5))
+    )
+    b.emit(norm.F32_LAYER_NORM, (-(-rows // each), 1, 1), params, (x, None, None, None, y, None))
+    made = replace(y)
+    b.live.setdefault(made.storage, 0)
+    return [_affine(b, made, b.dense(scale), b.dense(bias), {})]

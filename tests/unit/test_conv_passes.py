@@ -1,0 +1,114 @@
+"""What joins a convolution: where it does, that the numbers stay, and where it must not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.graphs import Maker, f32
+from tests.unit.test_passes import ops, rewritten
+
+pytestmark = pytest.mark.unit
+
+X = (1, 4, 5, 6)
+
+
+def start(constant: bool = True) -> tuple[Maker, str]:
+    m = Maker()
+    x = m.input("x", X)
+    w = m.constant(f32(3, 4, 3, 3)) if constant else m.input("w", (3, 4, 3, 3))
+    return m, m.op("conv", x, w, pads=(1, 1, 1, 1))
+
+
+def vector(m: Maker, seed: int = 0, *ones: int) -> str:
+    return m.constant(np.abs(f32(3, seed=seed)).reshape(3, *ones) + np.float32(0.5))
+
+
+def normed(m: Maker, x: str) -> str:
+    return str(m.op("batch_normalization", x, *(vector(m, i) for i in range(4)), epsilon=1e-3))
+
+
+def test_batch_normalisation_scale_bias_and_activation_join() -> None:
+    m, y = start()
+    y = m.op("mul", normed(m, y), vector(m, 7, 1, 1))
+    y = m.op("add", m.constant(f32(1, 3, 1, 1)), y)
+    graph, _ = rewritten(m.graph(m.op("relu", y)), {"x": f32(*X)})
+    assert ops(graph) == ["fused_conv"]
+    assert graph.nodes[0].attrs["activation"] == "relu"
+
+
+ACTIVATIONS: list[tuple[str, dict[str, Any]]] = [
+    ("relu", {}), ("leaky_relu", {"alpha": 0.1}), ("clip", {"min": 0.0, "max": 0.5}),
+    ("clip", {"max": 0.5}), ("sigmoid", {}), ("silu", {}), ("hard_swish", {}), ("tanh", {}),
+    ("hard_sigmoid", {"alpha": 0.3, "beta": 0.4}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "attrs"), ACTIVATIONS)
+@pytest.mark.parametrize("residual", [False, True])
+def test_activations_join_after_a_residual(op: str, attrs: dict[str, Any], residual: bool) -> None:
+    m, y = start()
+    feeds = {"x": f32(*X)}
+    if residual:
+        feeds["r"] = f32(1, 3, 5, 6)
+        y = m.op("add", y, m.input("r", (1, 3, 5, 6)))
+    graph, _ = rewritten(m.graph(m.op(op, y, **attrs)), feeds)
+    assert ops(graph) == ["fused_conv"]
+
+
+def test_x_times_its_sigmoid_is_silu() -> None:
+    m, y = start()
+    graph, fired = rewritten(m.graph(m.op("mul", y, m.op("sigmoid", y))), {"x": f32(*X)})
+    assert ops(graph) == ["fused_conv"] and fired["silu"] == 1
+
+
+def test_of_two_convolutions_the_later_takes_the_other() -> None:
+    m, y = start()
+    z = m.op("conv", "x", m.constant(f32(3, 4, 1, 1)))
+    graph, _ = rewritten(m.graph(m.op("relu", m.op("add", y, z))), {"x": f32(*X)})
+    assert ops(graph) == ["conv", "fused_conv"]
+
+
+def test_a_normalisation_before_the_convolution_stays_one_step() -> None:
+    m = Maker()
+    x = m.op("batch_normalization", m.input("x", (1, 3, 5, 6)), *(vector(m, i) for i in range(4)))
+    x = m.op("add", m.op("mul", x, vector(m, 8, 1, 1)), vector(m, 9, 1, 1))
+    y = m.op("conv", m.op("relu", x), m.constant(f32(2, 3, 1, 1)))
+    graph, _ = rewritten(m.graph(y), {"x": f32(1, 3, 5, 6)})
+    assert ops(graph) == ["channel_affine", "conv"]
+
+
+def test_computed_statistics_do_not_join() -> None:
+    m, y = start()
+    s = m.input("s", (3,))
+    y = m.op("batch_normalization", y, s, vector(m), vector(m), vector(m))
+    graph, _ = rewritten(m.graph(y), {"x": f32(*X), "s": f32(3)})
+    assert "fused_conv" not in ops(graph) and ops(graph)[-1] == "channel_affine"
+
+
+def test_training_stays_what_it_is() -> None:
+    m, y = start()
+    y = m.op("batch_normalization", y, *(vector(m, i) for i in range(4)), training=1)
+    graph, _ = rewritten(m.graph(y), {"x": f32(*X)})
+    assert ops(graph) == ["conv", "batch_normalization"]
+
+
+@pytest.mark.parametrize("case", ["other axis", "read twice", "after an activation", "no shape"])
+def test_what_must_not_join(case: str) -> None:
+    m, y = start()
+    feeds: dict[str, Any] = {"x": f32(*X)}
+    extra: tuple[str, ...] = ()
+    if case == "other axis":
+        y = m.op("mul", y, m.constant(f32(1, 1, 5, 1)))
+    elif case == "read twice":
+        extra = (y,)
+        y = m.op("mul", y, vector(m, 0, 1, 1))
+    elif case == "after an activation":
+        y = m.op("mul", m.op("tanh", y), vector(m, 0, 1, 1))
+    else:
+        feeds["r"] = f32(3, 1, 6)
+        y = m.op("add", y, m.input("r", (3, 1, 6)))
+    graph, _ = rewritten(m.graph(y, *extra), feeds)
+    assert ops(graph)[-1] in ("mul", "add")
