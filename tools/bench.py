@@ -26,7 +26,9 @@ from playwright.sync_api import Page
 from tools import fetch
 from tools.bench_models import matmul_integer_model, matmul_model
 from tools.browser import open_site
+from tools.minilm import write_pieces
 from tools.project import BUILD, DIST, ROOT, BuildError, files_below, remove, replace_file
+from tools.quantised import DATA_NAME, make_quantised
 from tools.wheel import wheel_name
 
 FOLDER = BUILD / "bench"
@@ -38,7 +40,11 @@ INTEGER_MATMULS = (512, 1024)
 SEQUENCES = (16, 128, 256)
 VOCABULARY = 30522  # of MiniLM
 MANIFEST = "models/minilm/model.onnx.data.json"
+INT8 = "bench/models/minilm-int8"
 TOLERANCE = 1e-3  # largest difference of the two sides' outputs, relative to the largest value
+# A sum rounded otherwise moves a byte by one, in every layer: onnxruntime with and without its
+# optimisations differs from itself by 0.08 on 256 tokens.
+INT8_TOLERANCE = 0.2
 
 # What issues 2 and 3 ask for: (case, threads) or a figure, and its floor or ceiling.
 RATIOS = {
@@ -74,6 +80,9 @@ def cases(seconds: float) -> list[Row]:
         found.append({"name": f"matmul_const_{n}", "model": f"bench/models/matmul_const_{n}.onnx"})
         found[-1]["feeds"] = [a]
     found += [minilm(f"minilm_{s}", s) for s in SEQUENCES]
+    for s in SEQUENCES:
+        files = {"model": f"{INT8}/model.onnx", "manifest": f"{INT8}/{DATA_NAME}.json"}
+        found.append(minilm(f"minilm_int8_{s}", s) | files | {"tolerance": INT8_TOLERANCE})
     for n in INTEGER_MATMULS:
         name = f"matmul_integer_{n}"
         feed = {"name": "a", "dims": [n, n], "bytes": "uint8"}
@@ -118,6 +127,9 @@ def make_site() -> None:
             if not (FOLDER / "models" / name).is_file():
                 replace_file(FOLDER / "models" / name, matmul_model(n, constant))
             _link(FOLDER / "models" / name, SITE / "bench/models" / name)
+    quantised = make_quantised()
+    _link(quantised, SITE / INT8 / quantised.name)
+    write_pieces(quantised.with_name(DATA_NAME), SITE / INT8)
     for n in INTEGER_MATMULS:
         name = f"matmul_integer_{n}.onnx"
         if not (FOLDER / "models" / name).is_file():
@@ -192,7 +204,7 @@ def compare(page: Page, case: Row, threads: int, both: bool) -> Row:
     if both:
         line += f"{found['difference']:>10.1e}"
     print(line, flush=True)
-    if both and not found["difference"] <= TOLERANCE:
+    if both and not found["difference"] <= case.get("tolerance", TOLERANCE):
         raise BuildError(
             f"{case['name']}, {threads} threads: tilework's and the peer's outputs differ by "
             f"{found['difference']:.2e} of the largest value; a time for a wrong result is none."

@@ -29,9 +29,13 @@ def matmul_model(n: int, constant: bool) -> bytes:
 
 
 def matmul_integer_model(n: int) -> bytes:
-    """y = (a - 131) b of uint8 a (n, n) and int8 b, an initializer of the whole range."""
+    """y = (a - 131) b of uint8 a (n, n) and int8 b, an initializer.
+
+    b is what a quantiser makes of normal numbers: the largest becomes 127.
+    """
     shape = [n, n]
-    weights = np.random.default_rng(n).integers(-128, 128, shape).astype(np.int8)
+    values = np.random.default_rng(n).standard_normal(shape, dtype=np.float32)
+    weights = np.rint(values * (127 / np.abs(values).max())).astype(np.int8)
     graph = helper.make_graph(
         [helper.make_node("MatMulInteger", ["a", "b", "zero"], ["y"], name="product")],
         f"matmul_integer_{n}",

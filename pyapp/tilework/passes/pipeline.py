@@ -37,6 +37,12 @@ from tilework.passes.linear import (
     merge_projections,
 )
 from tilework.passes.norm import fuse_layer_norm, fuse_residual_norm
+from tilework.passes.quant import (
+    fuse_quantized_activation,
+    fuse_quantized_bias,
+    fuse_quantized_residual,
+    fuse_scales,
+)
 
 Pass = Callable[[Editor], None]
 
@@ -73,6 +79,10 @@ SHAPED: tuple[Pass, ...] = (
     fuse_residual,
     fuse_conv_residual,
     fuse_conv_activation,
+    fuse_scales,
+    fuse_quantized_bias,
+    fuse_quantized_activation,
+    fuse_quantized_residual,
     fuse_residual_norm,
     merge_projections,
     simplify,

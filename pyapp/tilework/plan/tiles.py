@@ -20,6 +20,7 @@ _LEAST_WORK: Final = 250_000  # multiply-adds of a tile, 8 µs: claiming one cos
 _TILE_M: Final = 64  # rows for which a panel of B stays in L1, A's block of k in L2
 _PACK_BYTES: Final = 65_536
 _SIDE: Final = 4  # SIDE of kernels/gemm/f32_gemm_pack_b.c
+_QUANT_GROUP: Final = 8  # TW_GROUP of kernels/quant/panel.h
 _HEADS_A_THREAD: Final = 4  # fewer than products: cutting a head packs its keys again
 _TILE_QUERIES: Final = 128
 _FEWEST_QUERIES: Final = 32  # below, packing keys and values costs more than 5 %
@@ -88,6 +89,33 @@ def gemm_tiles(m: int, n: int, k: int, batch: int, threads: int) -> GemmTiles:
     made = -(-m // tile_m) * batch
     tile_n = _evenly(n, min(max(1, -(-wanted // made)), max(1, -(-n // PANEL))), PANEL)
     return GemmTiles(tile_m, tile_n, 0)
+
+
+def quant_packed_bytes(k: int, n: int) -> int:
+    """Bytes of B (k, n) packed for i8_gemm: panel.h's heads, weights and room for their rest."""
+    padded = -(-k // _QUANT_GROUP) * _QUANT_GROUP
+    return -(-n // PANEL) * (64 + padded * PANEL + (padded // 128 + 1) * 4 * 36)
+
+
+def quant_scratch(rows: int, k: int) -> int:
+    """Bytes that i8_gemm needs for a tile of so many rows."""
+    return rows * (3 * -(-k // _QUANT_GROUP) * _QUANT_GROUP + 4)
+
+
+def quant_tiles(m: int, n: int, k: int, threads: int) -> GemmTiles:
+    """Tiles of i8_gemm for C (m, n): those of f32_gemm for half the work, as far as rows fit."""
+    cut = gemm_tiles(m, n, -(-k // 2), 1, threads)
+    rows = max(1, min(cut.tile_m, SCRATCH // quant_scratch(1, k)))
+    return GemmTiles(rows, cut.tile_n, quant_scratch(rows, k))
+
+
+def row_walks(extents: tuple[int, ...], each: int) -> tuple[int, ...]:
+    """Steps from one matrix of a dense batch to the next, of `each`; 0 along an extent of 1."""
+    found = []
+    for extent in reversed(extents):
+        found.append(0 if extent == 1 else each)
+        each *= extent
+    return tuple(reversed(found))
 
 
 def attention_scratch(tile_rows: int, key_block: int, head_size: int, value_size: int) -> int:

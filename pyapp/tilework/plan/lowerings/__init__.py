@@ -6,7 +6,7 @@ An operation that is not here runs on the host by its reference.
 from __future__ import annotations
 
 from tilework.plan.lowering import Lowering
-from tilework.plan.lowerings import channel, elementwise, move, reduce, transformer
+from tilework.plan.lowerings import channel, elementwise, move, quant, reduce, transformer
 from tilework.plan.lowerings.attention import attention
 from tilework.plan.lowerings.conv import conv, conv_transpose
 from tilework.plan.lowerings.matmul import matmul
@@ -57,6 +57,12 @@ LOWERINGS: dict[str, Lowering] = {
     "lrn": channel.lrn,
     "instance_normalization": channel.grouped_norm,
     "group_normalization": channel.grouped_norm,
+    "quantize_linear": quant.linear,
+    "dequantize_linear": quant.linear,
+    "dynamic_quantize_linear": quant.dynamic,
+    "matmul_integer": quant.matmul_integer,
+    "quantized_matmul": quant.quantized_matmul,
+    "qlinear_matmul": quant.qlinear_matmul,
 }
 
 __all__ = ["LOWERINGS"]

@@ -1,0 +1,151 @@
+"""Products of bytes take along what follows them: scales, bias, activation, residual.
+
+onnxruntime's quantiser writes MatMulInteger, Cast and a Mul by the product of two scales; that is
+quantized_matmul. Bias, activation and residual then move into it as they do into fused_matmul.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tilework.core.dtypes import FLOAT32
+from tilework.ir.graph import Node
+from tilework.passes.editor import Editor
+from tilework.passes.linear import ACTIVATIONS
+
+BIAS, RESIDUAL = 6, 7  # inputs of quantized_matmul
+SINGLE = ((), (1,))
+
+
+def _fused(node: Node, inputs: Sequence[str], outputs: Sequence[str], **attrs: Any) -> Node:
+    trimmed = list(inputs)
+    while not trimmed[-1]:
+        trimmed.pop()
+    attrs = {**node.attrs, "to": "float32", **attrs}
+    return Node("quantized_matmul", tuple(trimmed), tuple(outputs), attrs, node.origin)
+
+
+def fuse_scales(editor: Editor) -> None:
+    """cast(matmul_integer) · (a_scale · b_scale) → quantized_matmul."""
+    for node in editor:
+        if node.op != "mul":
+            continue
+        for sums, scales in (node.inputs, node.inputs[::-1]):
+            product = _sums(editor, sums)
+            if product is None:
+                continue
+            pair = _pair(editor, scales, product)
+            if pair is not None:
+                a, b, a_zero, b_zero = [*product.inputs, "", ""][:4]
+                inputs = (a, b, *pair, a_zero, b_zero)
+                editor.replace(node, [_fused(product, inputs, node.outputs)], "matmul of bytes")
+                break
+
+
+def _sums(editor: Editor, name: str) -> Node | None:
+    """The matmul_integer whose sums, as float32, `name` are."""
+    cast = editor.producer(name)
+    if cast is None or cast.op != "cast" or cast.attrs.get("to") != "float32":
+        return None
+    node = editor.producer(cast.inputs[0])
+    if node is None or node.op != "matmul_integer":
+        return None
+    if not (editor.used_once(name) and editor.used_once(node.outputs[0])):
+        return None
+    a, b, a_zero, b_zero = [*node.inputs, "", ""][:4]
+    shape = editor.shape(b)
+    if shape is None or len(shape) < 2 or editor.concrete(a) is None:
+        return None
+    if a_zero and editor.concrete(a_zero) not in SINGLE:
+        return None
+    if b_zero and editor.concrete(b_zero) not in (*SINGLE, shape[-1:]):
+        return None
+    return node
+
+
+def _pair(editor: Editor, name: str, product: Node) -> tuple[str, str] | None:
+    """a's scale, one number, and b's, one or one for each column."""
+    scales = editor.producer(name)
+    if scales is None or scales.op != "mul" or editor.dtype(name) is not FLOAT32:
+        return None
+    columns = editor.shape(product.inputs[1])
+    assert columns is not None  # _sums has looked
+    for one, other in (scales.inputs, scales.inputs[::-1]):
+        if editor.concrete(one) in SINGLE and editor.concrete(other) in (*SINGLE, columns[-1:]):
+            return one, other
+    return None
+
+
+def fuse_quantized_bias(editor: Editor) -> None:
+    """quantized_matmul + constant vector of its columns → bias."""
+    for node in editor:
+        if node.op != "add":
+            continue
+        for name, bias in (node.inputs, node.inputs[::-1]):
+            product, constant = _sole(editor, name), editor.constants.get(bias)
+            if product is None or constant is None or _has(product, BIAS, RESIDUAL):
+                continue
+            columns = editor.shape(product.inputs[1])
+            if columns is None or columns[-1:] != constant.shape or _activated(product):
+                continue
+            inputs = (*_padded(product)[:BIAS], bias)
+            new = _fused(product, inputs, node.outputs)
+            editor.replace(node, [new], "matmul of bytes + bias")
+            break
+
+
+def fuse_quantized_activation(editor: Editor) -> None:
+    """activation(quantized_matmul) → its epilogue."""
+    for node in editor:
+        if node.op not in ACTIVATIONS or node.attrs.get("approximate", "none") != "none":
+            continue
+        product = _sole(editor, node.inputs[0])
+        if product is None or _has(product, RESIDUAL) or _activated(product):
+            continue
+        new = _fused(product, product.inputs, node.outputs, activation=node.op)
+        editor.replace(node, [new], f"matmul of bytes + {node.op}")
+
+
+def fuse_quantized_residual(editor: Editor) -> None:
+    """quantized_matmul + a tensor of exactly its shape → residual.
+
+    Where both operands are products, the one computed last takes the other as its residual.
+    """
+    order = {name: place for place, node in enumerate(editor) for name in node.outputs}
+    for node in editor:
+        if node.op != "add":
+            continue
+        pairs = sorted(
+            (node.inputs, node.inputs[::-1]), key=lambda pair: -order.get(pair[0], -1)
+        )
+        for name, other in pairs:
+            product = _sole(editor, name)
+            if product is None or _has(product, RESIDUAL) or name == other:
+                continue
+            shape = editor.concrete(node.outputs[0])
+            if shape is None or not shape == editor.concrete(other) == editor.concrete(name):
+                continue
+            inputs = (*_padded(product)[:RESIDUAL], other)
+            new = _fused(product, inputs, node.outputs)
+            editor.replace(node, [new], "matmul of bytes + residual")
+            break
+
+
+def _sole(editor: Editor, name: str) -> Node | None:
+    node = editor.producer(name)
+    if node is None or node.op != "quantized_matmul" or not editor.used_once(name):
+        return None
+    return node
+
+
+def _padded(product: Node) -> list[str]:
+    return [*product.inputs, *[""] * (RESIDUAL + 1)]
+
+
+def _has(product: Node, *places: int) -> bool:
+    return any(_padded(product)[place] for place in places)
+
+
+def _activated(product: Node) -> bool:
+    return bool(product.attrs.get("activation", "none") != "none")

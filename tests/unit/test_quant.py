@@ -1,0 +1,177 @@
+"""Quantised operations: rewrites that fuse them, and lowerings against the references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.graphs import Maker, check, f32
+from tests.unit.test_passes import ops, rewritten
+from tests.unit.test_plan_lowerings import kernels, on_device
+from tilework.core.dtypes import FLOAT32, INT8, UINT8, DType
+from tilework.plan.step import HostStep
+
+pytestmark = pytest.mark.kernels
+
+
+def numbers(dtype: DType, *shape: int, seed: int = 0) -> Any:
+    info = np.iinfo(dtype.numpy)
+    rng = np.random.default_rng(seed + sum(shape))
+    return rng.integers(info.min, int(info.max) + 1, shape).astype(dtype.numpy)
+
+
+# -- rewrites -------------------------------------------------------------------------------------
+
+
+def product(m: Maker, x: str, rows_of_scale: int = 0, read_again: bool = False) -> tuple[str, str]:
+    """(the scaled product as a quantiser writes it, its sums)."""
+    y, scale, zero = m.op("dynamic_quantize_linear", x, outputs=3)
+    b, b_zero = m.constant(numbers(INT8, 24, 10)), m.constant(np.zeros((), np.int8))
+    shape = (rows_of_scale,) if rows_of_scale else ()
+    b_scale = m.constant(np.full(shape, 0.02, np.float32))
+    sums = m.op("matmul_integer", y, b, zero, b_zero, to="int32")
+    scales = m.op("mul", scale, b_scale)
+    return m.op("mul", m.op("cast", sums, to="float32"), scales), sums
+
+
+@pytest.mark.parametrize("columns", [0, 1, 10])
+def test_scales_join_the_product(columns: int) -> None:
+    m = Maker()
+    x = m.input("x", [5, 24])
+    scaled, _ = product(m, x, columns)
+    graph, fired = rewritten(m.graph(scaled), {"x": f32(5, 24)})
+    assert ops(graph) == ["dynamic_quantize_linear", "quantized_matmul"]
+    assert fired["matmul of bytes"] == 1
+
+
+def test_bias_activation_and_residual_follow() -> None:
+    m = Maker()
+    x, r = m.input("x", [5, 24]), m.input("r", [5, 10])
+    scaled, _ = product(m, x)
+    y = m.op("relu", m.op("add", m.constant(f32(10)), scaled))
+    graph, _ = rewritten(m.graph(m.op("add", r, y)), {"x": f32(5, 24), "r": f32(5, 10)})
+    assert ops(graph) == ["dynamic_quantize_linear", "quantized_matmul"]
+    assert graph.nodes[-1].attrs["activation"] == "relu"
+
+
+def test_sums_that_are_read_again_stay() -> None:
+    m = Maker()
+    scaled, sums = product(m, m.input("x", [5, 24]))
+    graph, fired = rewritten(m.graph(scaled, sums), {"x": f32(5, 24)})
+    assert "matmul_integer" in ops(graph) and not fired["matmul of bytes"]
+
+
+def test_a_scale_for_each_row_stays_outside() -> None:
+    m = Maker()
+    y = m.input("a", [5, 24], UINT8)
+    sums = m.op("matmul_integer", y, m.constant(numbers(INT8, 24, 10)), to="int32")
+    scales = m.op("mul", m.constant(np.float32(0.1)), m.constant(np.ones((5, 1), np.float32)))
+    out = m.op("mul", m.op("cast", sums, to="float32"), scales)
+    graph, fired = rewritten(m.graph(out), {"a": numbers(UINT8, 5, 24)})
+    assert "matmul_integer" in ops(graph) and not fired["matmul of bytes"]
+
+
+def test_a_residual_comes_after_the_activation_only() -> None:
+    m = Maker()
+    x, r = m.input("x", [5, 24]), m.input("r", [5, 10])
+    scaled, _ = product(m, x)
+    out = m.op("relu", m.op("add", scaled, r))
+    graph, _ = rewritten(m.graph(out), {"x": f32(5, 24), "r": f32(5, 10)})
+    assert ops(graph) == ["dynamic_quantize_linear", "quantized_matmul", "relu"]
+
+
+# -- lowerings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1,), (7, 9), (3, 5, 70), (2, 50000)])
+def test_dynamic_quantisation(shape: tuple[int, ...]) -> None:
+    m = Maker()
+    x = m.input("x", shape)
+    graph = m.graph(*m.op("dynamic_quantize_linear", x, outputs=3))
+    for array in (f32(*shape), np.abs(f32(*shape)), np.zeros(shape, np.float32)):
+        assert on_device(check(graph, {"x": array}, rtol=1e-6, atol=0))
+
+
+@pytest.mark.parametrize("dtype", [UINT8, INT8], ids=str)
+@pytest.mark.parametrize("axis", [None, 0, 1, -1])
+@pytest.mark.parametrize("zero", [False, True])
+def test_static_quantisation(dtype: DType, axis: int | None, zero: bool) -> None:
+    m = Maker()
+    shape = (3, 4, 50)
+    x = m.input("x", shape)
+    extent = 1 if axis is None else shape[axis]
+    scale = np.linspace(0.01, 0.05, extent, dtype=np.float32)
+    zeros = numbers(dtype, extent)
+    if axis is None:
+        scale, zeros = scale.reshape(()), zeros.reshape(())
+    more = [m.constant(zeros)] if zero else []
+    attrs = {"axis": 1 if axis is None else axis}
+    y = m.op("quantize_linear", x, m.constant(scale), *more, to=dtype.name, **attrs)
+    back = m.op("dequantize_linear", y, m.constant(scale), *more, to="float32", **attrs)
+    draft = check(m.graph(y, back), {"x": f32(*shape)}, rtol=1e-6)
+    assert on_device(draft)
+
+
+def test_long_lines_are_cut() -> None:
+    m = Maker()
+    x = m.input("x", [100_003])
+    scale = m.constant(np.float32(0.02))
+    graph = m.graph(m.op("quantize_linear", x, scale, to="uint8"))
+    draft = check(graph, {"x": f32(100_003)})
+    assert kernels(draft) == ["f32_quantize"] * 2
+
+
+def test_blocks_of_scales_stay_on_the_host() -> None:
+    m = Maker()
+    x = m.input("x", [4, 6])
+    scale = m.constant(np.full((4, 2), 0.1, np.float32))
+    graph = m.graph(m.op("quantize_linear", x, scale, to="int8", axis=1, block_size=3))
+    (step,) = check(graph, {"x": f32(4, 6)}).steps
+    assert isinstance(step, HostStep) and step.reason == "blocks of scales"
+
+
+@pytest.mark.parametrize("a", [UINT8, INT8], ids=str)
+@pytest.mark.parametrize("b", [UINT8, INT8], ids=str)
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((24,), (24, 10)), ((5, 24), (24,)), ((3, 5, 24), (24, 10)), ((2, 3, 5, 24), (3, 24, 10)),
+     ((5, 24), (3, 24, 10)), ((2, 1, 4, 17), (1, 3, 17, 9))],
+)  # fmt: skip
+def test_sums(
+    a: DType, b: DType, left: tuple[int, ...], right: tuple[int, ...]
+) -> None:
+    m = Maker()
+    x, y = m.input("x", left, a), m.input("y", right, b)
+    zeros = (m.constant(np.array(7, a.numpy)), m.constant(np.array(100, b.numpy)))
+    graph = m.graph(m.op("matmul_integer", x, y, *zeros, to="int32"))
+    draft = check(graph, {"x": numbers(a, *left), "y": numbers(b, *right)}, rtol=0, atol=0)
+    assert on_device(draft)
+
+
+def test_operands_through_strides() -> None:
+    m = Maker()
+    x, y = m.input("x", [24, 9], UINT8), m.input("y", [10, 24], INT8)
+    turned = m.op("transpose", x, perm=(1, 0))
+    part = m.op("slice", turned, starts=(1,), ends=(8,), axes=(0,), steps=(2,))
+    graph = m.graph(m.op("matmul_integer", part, m.op("transpose", y, perm=(1, 0)), to="int32"))
+    feeds = {"x": numbers(UINT8, 24, 9), "y": numbers(INT8, 10, 24)}
+    assert on_device(check(graph, feeds, rtol=0, atol=0))
+
+
+def test_a_zero_for_each_row() -> None:
+    m = Maker()
+    x, zero = m.input("x", [6, 24], UINT8), m.input("z", [6], UINT8)
+    graph = m.graph(m.op("matmul_integer", x, m.constant(numbers(INT8, 24, 9)), zero, to="int32"))
+    feeds = {"x": numbers(UINT8, 6, 24), "z": numbers(UINT8, 6)}
+    assert on_device(check(graph, feeds, rtol=0, atol=0))
+
+
+def test_constant_weights_are_packed_once() -> None:
+    m = Maker()
+    x = m.input("x", ["rows", 24], FLOAT32)
+    scaled, _ = product(m, x)
+    draft = check(m.graph(scaled), {"x": f32(50, 24)})
+    assert kernels(draft) == ["f32_range", "f32_quantize_dynamic", "i8_gemm"]
+    assert [step.kernel.name for step in draft.prologue] == ["i8_gemm_pack_b"]
