@@ -1,9 +1,20 @@
-"""Makes the one-operator ONNX models that the benchmark measures."""
+"""Makes the one-operator ONNX models that the benchmark measures, and finds the networks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+NETWORKS = ("resnet50", "squeezenet", "densenet121", "shufflenet", "inception_v2")
+SIDE = 56  # pixels of the single convolutions
 
 
 def matmul_model(n: int, constant: bool) -> bytes:
@@ -49,3 +60,75 @@ def matmul_integer_model(n: int) -> bytes:
     opset = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=8)
     return bytes(model.SerializeToString())
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A model of one float32 input, and how its bytes come about."""
+
+    make: Callable[[], bytes]
+    feed: str
+    dims: tuple[int, ...]
+
+
+def single_model(
+    op: str,
+    dims: tuple[int, ...],
+    results: tuple[int, ...],
+    weights: Mapping[str, tuple[int, ...]],
+    **attrs: Any,
+) -> bytes:
+    """y = op(x, weights...), weights initializers of random numbers of these shapes."""
+    random = np.random.default_rng(sum(dims))
+    initializers = [
+        numpy_helper.from_array(random.standard_normal(shape).astype(np.float32), name)
+        for name, shape in weights.items()
+    ]
+    graph = helper.make_graph(
+        [helper.make_node(op, ["x", *weights], ["y"], name=op.lower(), **attrs)],
+        op.lower(),
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, results)],
+        initializers,
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def _conv(channels: int, filters: int, kernel: int, group: int = 1) -> Made:
+    x, y = ((1, c, SIDE, SIDE) for c in (channels, filters))
+    weights = {"w": (filters, channels // group, kernel, kernel), "b": (filters,)}
+    make = partial(
+        single_model, "Conv", x, y, weights, group=group, pads=[kernel // 2] * 4
+    )
+    return Made(make, "x", x)
+
+
+def _square(op: str, weights: Mapping[str, tuple[int, ...]] | None = None) -> Made:
+    dims = (1024, 1024)
+    return Made(partial(single_model, op, dims, dims, weights or {}), "x", dims)
+
+
+def _network(name: str) -> Made:
+    path = LIGHT / f"light_{name}.onnx"
+    graph = onnx.load(path).graph
+    stored = {initializer.name for initializer in graph.initializer}
+    (value,) = (v for v in graph.input if v.name not in stored)
+    dims = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    return Made(path.read_bytes, value.name, dims)
+
+
+@cache
+def made_models() -> Mapping[str, Made]:
+    """The models besides the products, by the names of their cases."""
+    return {
+        "conv_3x3_64": _conv(64, 64, 3),
+        "conv_1x1_64_256": _conv(64, 256, 1),
+        "conv_depthwise_256": _conv(256, 256, 3, 256),
+        "exp_1024": _square("Exp"),
+        "erf_1024": _square("Erf"),
+        "softmax_1024": _square("Softmax"),
+        "layer_norm_1024": _square("LayerNormalization", {"w": (1024,), "b": (1024,)}),
+        **{name: _network(name) for name in NETWORKS},
+    }

@@ -12,7 +12,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from tools import bench, fetch
-from tools.bench_models import matmul_model
+from tools.bench_models import made_models, matmul_model
 from tools.project import DIST
 
 
@@ -31,9 +31,18 @@ def test_the_models_are_products(constant: bool) -> None:
     np.testing.assert_allclose(found, values[0] @ values[1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", made_models())
+def test_the_other_models_are_whole(name: str) -> None:
+    made = made_models()[name]
+    model = onnx.load_from_string(made.make())
+    onnx.checker.check_model(model)
+    (value,) = (v for v in model.graph.input if v.name == made.feed)
+    assert made.dims == tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+
+
 def test_every_case_of_the_issue_is_there() -> None:
     names = [case["name"] for case in bench.cases(1)]
-    assert len(names) == len(set(names)) == 16
+    assert len(names) == len(set(names)) == 28
     assert {case for case, _ in bench.RATIOS} <= set(names)
     figures = (
         "dispatch submit_from_python numpy_matmul_512 heap_muladd_4m wheel_gz_bytes load_ms plan_ms"
