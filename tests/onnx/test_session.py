@@ -297,7 +297,7 @@ def test_a_replay_costs_little_python(session: InferenceSession) -> None:
     (graph,) = session._sessions.values()
     (program,) = graph.plan(feeds)._segments
     assert isinstance(program, Program)
-    arena = graph._held.arena
+    arena = graph._held.shared.arena
     assert arena is not None
 
     def least(action: Any) -> float:

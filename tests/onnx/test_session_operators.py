@@ -11,37 +11,16 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
-from tests.onnx.test_node_cases import agree, as_value, cases, operators, runnable, tensor_type
+from tests.onnx.test_node_cases import agree, as_value, cases, runnable
 from tests.onnx.test_operators import ROWS, Row, build
 from tilework.onnx.session import InferenceSession
 
 pytestmark = pytest.mark.onnx
 
 
-# What a plan cannot have yet.
-UNPLANNED = {
-    "Compress", "If", "Loop", "NonMaxSuppression", "NonZero", "OptionalGetElement",
-    "OptionalHasElement", "Scan", "SequenceMap", "StringConcat", "StringSplit", "Unique",
-}  # fmt: skip
-
-
-def planned() -> list[str]:
-    """The cases that a plan can be made for: none has strings, or sizes that hang on data."""
-    return [
-        name
-        for name in runnable()
-        if not UNPLANNED & {op for _, op in operators(cases()[name].model)}
-        and all(
-            value.type.HasField("tensor_type")
-            and tensor_type(value.type).elem_type != TensorProto.STRING
-            for value in (*cases()[name].model.graph.input, *cases()[name].model.graph.output)
-        )
-    ]
-
-
-@pytest.mark.parametrize("name", planned())
+@pytest.mark.parametrize("name", runnable())
 def test_case(name: str) -> None:
     case = cases()[name]
     with InferenceSession(case.model) as session:

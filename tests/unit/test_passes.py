@@ -444,4 +444,4 @@ def test_inputs_whose_elements_decide_shapes_are_found() -> None:
     z = m.op("range", m.constant(0, np.int64), m.op("neg", limit), m.constant(1, np.int64),
              dtype="int64")  # fmt: skip
     shaped = m.op("constant_of_shape", m.op("shape", "other"), value=0.0, dtype="float32")
-    assert value_inputs(m.graph(y, z, shaped)) == ("target", "limit")
+    assert value_inputs(m.graph(y, z, shaped)) == {"target": True, "limit": False}

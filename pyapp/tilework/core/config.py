@@ -14,6 +14,10 @@ from typing import Final
 # is larger is data, and folding data is a pass's decision.
 FOLD_LIMIT: Final = 4096
 
+# Elements of an input whose values are looked at because they may lead to a shape. What is larger
+# is data: a plan is cut where its elements decide a shape.
+VALUE_LIMIT: Final = 64
+
 # Bytes of an external constant that may be read back while the graph is built, for axes and shapes
 # that an exporter has put beside the weights.
 READ_BACK_LIMIT: Final = 65536

@@ -63,6 +63,15 @@ class ConstantStore:
         """Where a constant lies; it must have been ensured."""
         return self._buffers[storage.key]
 
+    def host_array(self, constant: Constant) -> Array:
+        """A constant's elements on the host."""
+        if constant.array is not None:
+            return constant.array
+        if self._external is None or constant.external is None:
+            raise InvalidArgument("a constant is external data, and the session was given none")
+        data = self._external.read(*constant.external)
+        return np.frombuffer(data, constant.dtype.numpy).reshape(constant.shape)
+
     def retain(self, needed: Sequence[Storage], prologue: Sequence[Step]) -> None:
         """For a plan: brings all of `needed` to the device, and keeps it until `release`.
 

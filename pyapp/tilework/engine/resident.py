@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tilework.core.dtypes import DType
+from tilework.core.dtypes import DType, from_numpy
 from tilework.core.errors import InvalidArgument
 from tilework.core.shapes import count
 from tilework.hal import Buffer, Device
@@ -36,6 +36,19 @@ class Resident:
             raise InvalidArgument(f"{label or 'a tensor'}: its shape {list(shape)} has negatives")
         buffer = device.allocate(max(count(shape) * dtype.size, 1), label or "a resident tensor")
         return Resident(dtype, shape, buffer)
+
+    @staticmethod
+    def of(device: Device, array: Array, label: str = "") -> Resident:
+        """A copy of an array. OutOfMemory."""
+        made = Resident.make(device, from_numpy(array.dtype), array.shape, label)
+        made.write(array)
+        return made
+
+    def row(self, index: int) -> Resident:
+        """The elements at `index` of the first axis, in this one's memory."""
+        shape = self.shape[1:]
+        nbytes = count(shape) * self.dtype.size
+        return Resident(self.dtype, shape, self.buffer.subspan(index * nbytes, nbytes))
 
     @property
     def device(self) -> Device:

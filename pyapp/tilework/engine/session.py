@@ -1,8 +1,9 @@
 """GraphSession: a graph on a device, planned for the shapes that it meets.
 
-validate → plan (once for each set of shapes) → write, submit, read. Owns the constants, the arena
-that all plans share, the plans, and whatever external data it was handed over. What it holds on the
-device goes back with `close`, at the end of a `with`, or when the last reference is gone.
+validate → stages (planned once for each set of shapes) → write, submit, read. Owns the constants,
+the arena that all plans share, the plans, and whatever external data it was handed over. What it
+holds on the device goes back with `close`, at the end of a `with`, or when the last reference is
+gone.
 """
 
 from __future__ import annotations
@@ -10,48 +11,43 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import Any
 
-from tilework.core.config import PLANS
-from tilework.core.errors import Fail
+import numpy as np
+
+from tilework.core.errors import Fail, InvalidArgument
 from tilework.core.scoped import Scoped
 from tilework.engine.constants import ConstantStore
 from tilework.engine.devices import turn_of
 from tilework.engine.plan import Plan
 from tilework.engine.recorder import Recorder
-from tilework.engine.resident import Fed, Resident, host_array
+from tilework.engine.resident import Resident, copy_on_device
+from tilework.engine.stages import UNWATCHED, Shared, Stages, Watch, on_host, run_stages
 from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Graph
-from tilework.ir.opdefs.registry import Array
+from tilework.ir.nested import with_own_constants
 from tilework.passes import pipeline
-from tilework.plan.planner import make_draft
-from tilework.plan.specialise import value_inputs
-
-Key: TypeAlias = tuple[tuple[int, ...] | bytes | bool, ...]
 
 
 class _Held:
     """What a session holds on the device; outlives the session's object until it is freed."""
 
     def __init__(
-        self, store: ConstantStore, owned: Buffer | None, turn: threading.RLock
+        self, shared: Shared, stages: Stages, owned: Buffer | None, turn: threading.RLock
     ) -> None:
         self.turn = turn
-        self.store = store
+        self.shared = shared
+        self.stages = stages
         self.owned = owned
-        self.arena: Buffer | None = None
-        self.plans: dict[Key, Plan] = {}
 
     def free(self) -> None:
         with self.turn:
-            for plan in self.plans.values():
-                plan.free()
-            self.plans.clear()
-            for buffer in (self.arena, self.owned):
-                if buffer is not None:
-                    buffer.free()
-            self.arena = self.owned = None
+            self.stages.free()
+            self.shared.free()
+            if self.owned is not None:
+                self.owned.free()
+            self.owned = None
 
 
 class GraphSession(Scoped):
@@ -61,88 +57,104 @@ class GraphSession(Scoped):
         self, graph: Graph, device: Device, external: Buffer | None = None, owned: bool = False
     ) -> None:
         self.device = device
-        self.graph, self.fired = pipeline.run(graph, pipeline.LOAD)
-        self._names = tuple(value.name for value in self.graph.inputs)
-        self._by_value = value_inputs(self.graph)
-        store = ConstantStore(device, self.graph.constants, external)
+        loaded, self.fired = pipeline.run(graph, pipeline.LOAD)
+        self.graph, constants = with_own_constants(loaded)
+        shared = Shared(device, graph.name, constants, ConstantStore(device, constants, external))
+        self._stages = Stages(shared, self.graph, typed=True)
         self._turn = turn_of(device)
-        self._held = _Held(store, external if owned else None, self._turn)
+        self._held = _Held(shared, self._stages, external if owned else None, self._turn)
         self._end = weakref.finalize(self, self._held.free)
 
-    def plan(self, feeds: Mapping[str, Array]) -> Plan:
-        """The plan for arrays of these shapes; made now when there is none yet."""
-        with self._turn:
-            return self._plan(feeds, self.device.imports)
+    def plan(self, feeds: Mapping[str, Any]) -> Plan:
+        """The plan for arrays of these shapes; made now when there is none yet.
 
-    def latest(self) -> Plan | None:
-        """The plan that was used last."""
-        plans = self._held.plans
-        return plans[next(reversed(plans))] if plans else None
-
-    def _plan(self, feeds: Mapping[str, Fed], slots: bool) -> Plan:
-        self._check_open()
-        held = self._held
-        # Where elements decide shapes, they are part of the key.
-        key: Key = (slots, *[feeds[name].shape for name in self._names])
-        known = {name: host_array(feeds[name]) for name in self._by_value}
-        if known:
-            key = (*key, *(array.tobytes() for array in known.values()))
-        plan = held.plans.pop(key, None)
-        if plan is None:
-            shapes = {name: feeds[name].shape for name in self._names}
-            known = {name: array.copy() for name, array in known.items()}
-            draft = make_draft(self.graph, shapes, self.device.threads, known, in_place=slots)
-            self._grow(draft.arena_bytes)  # the likeliest to fail comes first
-            plan = Plan(self.device, draft, held.store, slots)
-            while len(held.plans) >= PLANS:
-                held.plans.pop(next(iter(held.plans))).free()
-        held.plans[key] = plan
-        self._grow(plan.arena_bytes)
-        return plan
-
-    def _grow(self, nbytes: int) -> None:
-        held = self._held
-        if held.arena is not None and held.arena.nbytes >= nbytes:
-            return
-        if held.arena is not None:
-            held.arena.free()
-            held.arena = None
-        if nbytes:
-            held.arena = self.device.allocate(nbytes, f"arena of {self.graph.name}")
-
-    def run(self, feeds: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
-        """The outputs `names` for `feeds`: every input, contiguous, of its dtype.
-
-        One run at a time on a device; other threads wait. Errors leave the session usable.
+        Where sizes hang on data it is the plan of what comes before.
         """
         with self._turn:
-            plan = self._plan(feeds, self.device.imports)
-            return cast("list[Array]", plan.run(feeds, names, self._held.arena))
+            self._check_open()
+            return self._stages.find(feeds, self.device.imports).plan
+
+    def latest(self) -> Plan | None:
+        """The plan that was used last, of those at the beginning of the graph."""
+        stage = self._stages.latest()
+        return None if stage is None else stage.plan
+
+    def run(self, feeds: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+        """The outputs `names` for `feeds`: every input, contiguous, of its dtype.
+
+        Sequences are lists of arrays, optionals None or what they hold. One run at a time on a
+        device; other threads wait. Errors leave the session usable.
+        """
+        return self._run(feeds, names, {}, UNWATCHED)
 
     def run_resident(
         self,
-        feeds: Mapping[str, Fed],
+        feeds: Mapping[str, Any],
         names: Sequence[str],
         kept: Mapping[str, Resident | None],
         stop: Stop | None = None,
         recorder: Recorder | None = None,
-    ) -> list[Fed]:
+    ) -> list[Any]:
         """`run`, where feeds may be Residents of this device, and outputs in `kept` stay on it.
 
         Such an output is written to the Resident given there, or to a new one for None. What is
         fed may also be written: the run then ends with a copy on the device. `stop` ends the run
         with Cancelled, a `recorder` gets an event for each step.
         """
-        resident = bool(kept) or any(isinstance(fed, Resident) for fed in feeds.values())
+        return self._run(feeds, names, kept, Watch(stop, recorder))
+
+    def _run(
+        self,
+        feeds: Mapping[str, Any],
+        names: Sequence[str],
+        kept: Mapping[str, Resident | None],
+        watch: Watch,
+    ) -> list[Any]:
         with self._turn:
-            plan = self._plan(feeds, resident or self.device.imports)
-            return plan.run(feeds, names, self._held.arena, kept, stop, recorder)
+            self._check_open()
+            values, own = run_stages(self._stages, feeds, names, kept, self.device.imports, watch)
+            results = [values[name] for name in names]
+            if len(own) < len(set(names)):
+                for index, name in enumerate(names):
+                    if name in kept:
+                        results[index] = self._left(name, results[index], kept[name], feeds)
+                    elif name not in own:
+                        results[index] = _copied(results[index])
+            return results
+
+    def _left(
+        self, name: str, value: Any, target: Resident | None, feeds: Mapping[str, Any]
+    ) -> Any:
+        """An output of several stages where it shall be on the device, if that can hold it."""
+        if value is None or isinstance(value, list) or value.dtype == object:
+            if target is not None:
+                raise InvalidArgument(f"output '{name}' is no tensor that a device can hold")
+            return _copied(value)
+        if not isinstance(value, Resident):
+            if target is None:
+                return Resident.of(self.device, value, name)
+            target.write(value)
+            return target
+        if target is None:
+            if not any(value is fed for fed in feeds.values()):
+                return value
+            target = Resident.make(self.device, value.dtype, value.shape, name)
+        if (target.dtype, target.shape) != (value.dtype, value.shape):
+            raise InvalidArgument(
+                f"output '{name}' is {value.dtype}{list(value.shape)}, and is to be written to a "
+                f"tensor of {target.dtype}{list(target.shape)}"
+            )
+        size = value.nbytes
+        pair = (value.buffer.subspan(0, size), target.buffer.subspan(0, size))
+        copy_on_device(self.device, [pair] if size else [])
+        return target
 
     def places(self) -> frozenset[str]:
         """Where the plans that there are compute: "kernel", "host", or both."""
         with self._turn:
-            plans = self._held.plans.values()
-            return frozenset[str]().union(*(plan.draft.places() for plan in plans))
+            bodies = self._held.shared.bodies.values()
+            inner = (place for body in bodies for place in body.stages.places())
+            return frozenset((*self._stages.places(), *inner))
 
     def _check_open(self) -> None:
         if not self._end.alive:
@@ -155,3 +167,12 @@ class GraphSession(Scoped):
 
     def _leave(self) -> None:
         self.close()
+
+
+def _copied(value: Any) -> Any:
+    """What the host gets of a value that the model, the caller or another output may have too."""
+    if isinstance(value, list):
+        return [_copied(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return np.array(value)
+    return on_host(value)

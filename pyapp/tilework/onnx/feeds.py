@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tilework.core.dtypes import DType, ort_type
 from tilework.core.errors import InvalidArgument
 from tilework.engine.devices import Device
-from tilework.engine.resident import Fed, Resident
-from tilework.ir.graph import Value
+from tilework.engine.resident import Fed, Resident, host_array
+from tilework.ir.graph import OPTIONAL, SEQUENCE, Value
 from tilework.ir.narrow import adopt
 from tilework.onnx.value import OrtValue
 
@@ -33,10 +33,10 @@ class Feeds:
         self._dtypes = {value.name: np.dtype(value.dtype.numpy) for value in inputs}
         self._required = [value.name for value in inputs if value.name not in optional]
 
-    def check(self, given: Mapping[str, object]) -> dict[str, Fed]:
+    def check(self, given: Mapping[str, object]) -> dict[str, Any]:
         """The arrays by name; an OrtValue of the session's device stays there.
 
-        Raises InvalidArgument.
+        Sequences are lists of arrays, optionals None or what they hold. Raises InvalidArgument.
         """
         if not isinstance(given, Mapping):
             raise InvalidArgument(
@@ -48,7 +48,7 @@ class Feeds:
             if expected is None:
                 known = ", ".join(repr(one) for one in self._values)
                 raise InvalidArgument(f"invalid input name {name!r}; the model's inputs: {known}")
-            arrays[name] = self._array(name, value, expected)
+            arrays[name] = self._value(name, value, expected, expected.wraps)
         for name in self._required:
             if name not in arrays:
                 missing = [one for one in self._required if one not in arrays]
@@ -57,6 +57,23 @@ class Feeds:
                     "feed an array for each"
                 )
         return arrays
+
+    def _value(
+        self, name: str, value: object, expected: Value, wraps: tuple[str, ...]
+    ) -> Any:
+        if not wraps:
+            return self._array(name, value, expected)
+        if isinstance(value, OrtValue):
+            value = value.held()
+        if wraps[0] == OPTIONAL:
+            return None if value is None else self._value(name, value, expected, wraps[1:])
+        if not isinstance(value, (list, tuple)):
+            raise InvalidArgument(
+                f"input {name!r} is a {type(value).__name__}; expected a list, it is a sequence "
+                f"({value_type(expected)})"
+            )
+        items = [self._value(name, item, expected, wraps[1:]) for item in value]
+        return [host_array(one) if isinstance(one, Resident) else one for one in items]
 
     def _array(self, name: str, value: object, expected: Value) -> Fed:
         dtype = self._dtypes[name]
@@ -100,10 +117,12 @@ class Feeds:
                     f"{extent}; got {list(given)}, expected {_shown(shape)}"
                 )
 
-    def conflict(self, arrays: Mapping[str, Fed]) -> str:
+    def conflict(self, arrays: Mapping[str, Any]) -> str:
         """Which symbolic extent two inputs disagree about, in words; "" when none."""
         seen: dict[str, tuple[str, int]] = {}
         for name, array in arrays.items():
+            if not isinstance(array, (np.ndarray, Resident)):
+                continue
             for extent, got in zip(self._values[name].shape or (), array.shape, strict=False):
                 if not isinstance(extent, str) or not extent:
                     continue
@@ -114,6 +133,14 @@ class Feeds:
                         f"{first} and {got}"
                     )
         return ""
+
+
+def value_type(value: Value) -> str:
+    """The type string that onnxruntime shows, e.g. `seq(tensor(float))`."""
+    words = ort_type(value.dtype)
+    for wrap in reversed(value.wraps):
+        words = f"{'seq' if wrap == SEQUENCE else wrap}({words})"
+    return words
 
 
 def _converted(name: str, value: object, dtype: np.dtype[Any]) -> Array:

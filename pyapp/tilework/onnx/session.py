@@ -18,7 +18,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tilework.core.dtypes import ort_type
 from tilework.core.errors import Cancelled, Fail, InvalidArgument, RuntimeException, TileworkError
 from tilework.core.scoped import Scoped
 from tilework.engine.devices import Device, get_device
@@ -27,7 +26,7 @@ from tilework.engine.session import GraphSession
 from tilework.engine.view import PlanView
 from tilework.ir.graph import Graph, Value
 from tilework.onnx.binding import IOBinding
-from tilework.onnx.feeds import Feeds
+from tilework.onnx.feeds import Feeds, value_type
 from tilework.onnx.logs import INFO, VERBOSE, say
 from tilework.onnx.model import LoadedModel, ModelMetadata, load_graph
 from tilework.onnx.options import NodeArg, RunOptions, SessionOptions
@@ -384,4 +383,4 @@ def _with_defaults(model: LoadedModel, fed: frozenset[str]) -> Graph:
 
 def _node_arg(value: Value) -> NodeArg:
     shape = [extent if extent != "" else None for extent in value.shape or ()]
-    return NodeArg(value.name, ort_type(value.dtype), list(shape))
+    return NodeArg(value.name, value_type(value), list(shape))

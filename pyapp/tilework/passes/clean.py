@@ -11,7 +11,7 @@ from typing import Any
 
 from tilework.core.shapes import broadcast_two
 from tilework.ir.graph import Node
-from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Info, infer_node
+from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, DataDependent, Info, infer_node
 from tilework.passes.editor import Editor
 
 # Neutral element of the second operand; of either operand for the commutative ones.
@@ -46,7 +46,10 @@ def fold_constants(editor: Editor) -> None:
                 break
             infos.append(Info(constant.dtype, constant.shape, array))
         else:
-            _, results = infer_node(node, infos)
+            try:
+                _, results = infer_node(node, infos)
+            except DataDependent:
+                continue  # a sequence, or a graph to run: no constant
             if all(result.value is not None for result in results):
                 _fold(editor, node, results)
 

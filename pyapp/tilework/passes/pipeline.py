@@ -7,9 +7,10 @@ tables' order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tilework.ir.graph import Graph
+from tilework.ir.opdefs.subgraph import map_graphs
 from tilework.passes.activation import fuse_gelu
 from tilework.passes.attention import fuse_attention
 from tilework.passes.clean import (
@@ -104,12 +105,24 @@ class Fired:
 
 
 def run(graph: Graph, passes: Sequence[Pass]) -> tuple[Graph, Fired]:
-    """The graph after `passes`, in order, and what they did."""
+    """The graph and those inside its nodes after `passes`, in order, and what they did."""
     counts: dict[str, int] = {}
+    graph = _run(graph, passes, counts)
+    return graph, Fired(counts)
+
+
+def _run(graph: Graph, passes: Sequence[Pass], counts: dict[str, int]) -> Graph:
     for rewrite in passes:
         editor = Editor(graph)
         rewrite(editor)
         graph = editor.finish()
         for rule, count in editor.fired.items():
             counts[rule] = counts.get(rule, 0) + count
-    return graph, Fired(counts)
+    if not any(isinstance(one, Graph) for node in graph.nodes for one in node.attrs.values()):
+        return graph
+
+    def within(inner: Graph) -> Graph:
+        return _run(inner, passes, counts)
+
+    nodes = tuple(replace(node, attrs=map_graphs(node.attrs, within)) for node in graph.nodes)
+    return replace(graph, nodes=nodes)

@@ -28,6 +28,7 @@ class Draft:
     locals: Mapping[Storage, Array]
     arena_bytes: int
     fired: Fired
+    behind: Sequence[str] = ()  # in words: what runs after it, when this is a part of a graph
 
     def segments(self) -> list[list[Step]]:
         """Runs of dispatches, and each host step by itself."""
@@ -73,6 +74,7 @@ class Draft:
             f"{hosts} host steps, arena {self.arena_bytes:,} bytes"
         ]
         lines += [describe(step) for step in self.steps]
+        lines += [f"then {words}" for words in self.behind]
         return "\n".join(lines)
 
 

@@ -1,42 +1,35 @@
-"""make_draft: graph and shapes → Draft. The flow of planning, in one place.
+"""make_draft: a graph for concrete shapes → Draft. The flow of planning, in one place.
 
-specialise → passes → lower each node → levels → lifetimes → offsets. Touches no device.
+cut → passes → lower each node → levels → lifetimes → offsets. Touches no device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tilework.core.errors import NotImplemented
 from tilework.core.shapes import count, row_major_strides
 from tilework.ir.graph import Constant, Graph, Node
-from tilework.ir.opdefs.registry import FOLD_LIMIT, Array, Info, apply, infer_node
+from tilework.ir.opdefs.registry import FOLD_LIMIT, Info, apply, infer_node
 from tilework.passes import pipeline
 from tilework.plan.arena import place
 from tilework.plan.builder import Builder, is_constant
+from tilework.plan.cut import constant_info
 from tilework.plan.lowerings import LOWERINGS
 from tilework.plan.plan import Draft
 from tilework.plan.schedule import assign_levels, set_lifetimes
-from tilework.plan.specialise import constant_info, specialise
 from tilework.plan.tensor import Kind, Storage, Tensor
 
 
 def make_draft(
-    graph: Graph,
-    shapes: Mapping[str, tuple[int, ...]],
-    threads: int,
-    known_inputs: Mapping[str, Array] | None = None,
-    in_place: bool = False,
+    graph: Graph, constants: Mapping[str, Constant], threads: int, in_place: bool = False
 ) -> Draft:
-    """Plans `graph` (after the load passes) for these input shapes and so many threads.
+    """Plans `graph`, whose extents are all numbers (`Cut.now`), for so many threads.
 
-    `known_inputs`: the elements of those inputs that `specialise.value_inputs` names. `in_place`:
-    the inputs may lie in the caller's arrays, so nothing overwrites them.
-    InvalidArgument when the shapes do not fit the graph, DataDependent when a shape hangs on data.
+    `constants` are the session's. `in_place`: the inputs may lie in the caller's arrays, so nothing
+    overwrites them. InvalidArgument when the shapes do not fit the graph.
     """
-    special, fired = pipeline.run(specialise(graph, shapes, known_inputs), pipeline.SHAPED)
-    _refuse_strings(special)
-    lowerer = _Lowerer(graph, special, threads)
+    special, fired = pipeline.run(graph, pipeline.SHAPED)
+    lowerer = _Lowerer(constants, special, threads)
     for value in special.inputs:
         lowerer.tensors[value.name].storage.fixed = in_place
     for node in special.nodes:
@@ -54,7 +47,7 @@ def make_draft(
     )
     return Draft(
         name=graph.name,
-        shapes=dict(shapes),
+        shapes={name: tensor.shape for name, tensor in inputs.items()},
         inputs=inputs,
         outputs=outputs,
         steps=steps,
@@ -65,14 +58,6 @@ def make_draft(
     )
 
 
-def _refuse_strings(graph: Graph) -> None:
-    dtypes = {name: value.dtype for name, value in graph.values.items()}
-    dtypes.update((name, constant.dtype) for name, constant in graph.constants.items())
-    for name, dtype in dtypes.items():
-        if dtype.kind == "s":
-            raise NotImplemented(f"graph '{graph.name}': '{name}' holds strings; no plan has those")
-
-
 # Always the same from the same attributes.
 MADE_ONCE = frozenset({"constant_of_shape", "range"})
 
@@ -80,11 +65,13 @@ MADE_ONCE = frozenset({"constant_of_shape", "range"})
 class _Lowerer:
     """Names → tensors and infos, while nodes are lowered in order."""
 
-    def __init__(self, origin: Graph, graph: Graph, threads: int) -> None:
+    def __init__(
+        self, session: Mapping[str, Constant], graph: Graph, threads: int
+    ) -> None:
         self.builder = Builder(threads)
         self.tensors: dict[str, Tensor] = {}
         self._infos: dict[str, Info] = {}
-        self._session = origin.constants
+        self._session = session
         self._constants = graph.constants
         self._uses: dict[str, int] = {}
         consumers: dict[str, list[Node]] = {}

@@ -2,39 +2,46 @@
 
 Every value gets its dtype and shape; what follows from shapes alone (Shape, Gather, Concat, Range,
 ConstantOfShape, …) becomes constants and disappears. Raises what inference raises: InvalidArgument
-for inputs that do not fit, DataDependent for shapes that hang on data.
+for inputs that do not fit, DataDependent for shapes that hang on data: `cut` goes on there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from tilework.core.dtypes import from_numpy
-from tilework.ir.graph import Constant, Graph, Node, Value
-from tilework.ir.opdefs.registry import FOLD_LIMIT, Array, Info, infer_node, opdef
+from tilework.ir.graph import Graph
+from tilework.ir.opdefs.registry import Array, DataDependent, Info, label, opdef
+from tilework.plan.cut import cut
+
+# Operations of which shapes are made: through these a shape is followed to the inputs that it comes
+# from. What is computed otherwise is data, and the plan is cut where that decides a shape.
+ARITHMETIC = frozenset({
+    "identity", "cast", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "concat",
+    "split", "slice", "gather", "gather_elements", "expand", "tile", "range", "constant_of_shape",
+    "add", "sub", "mul", "div", "mod", "neg", "abs", "sign", "floor", "ceil", "round", "sqrt",
+    "pow", "min", "max", "where", "equal", "less", "greater", "less_equal", "greater_equal", "not",
+    "and", "or", "reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "scatter_elements",
+    "scatter_nd", "pad", "cumsum",
+})  # fmt: skip
 
 
-def constant_info(constant: Constant) -> Info:
-    """The Info of a constant; with its value when that is small and on the host."""
-    array = constant.array
-    small = array is not None and array.size <= FOLD_LIMIT
-    return Info(constant.dtype, constant.shape, array if small else None)
-
-
-def value_inputs(graph: Graph) -> tuple[str, ...]:
-    """The inputs whose elements, not just whose shapes, decide shapes further on.
+def value_inputs(graph: Graph) -> dict[str, bool]:
+    """The inputs whose elements, not just whose shapes, may decide shapes further on.
 
     Their values are part of what a plan is made for: a Reshape's target that is fed, a Range's
-    limit. What only passes through Shape or Size does not count.
+    limit. What only passes through Shape or Size does not count. True for those that are such a
+    shape themselves, so that nothing can be planned without them.
     """
     producers = {name: node for node in graph.nodes for name in node.outputs}
-    pending = [
+    direct = {
         node.inputs[index]
         for node in graph.nodes
         for index in opdef(node).values.values()
         if index < len(node.inputs) and node.inputs[index]
-    ]
+    }
+    direct.update(node.inputs[0] for node in graph.nodes if node.op == "if")
+    pending = list(direct)
     seen: set[str] = set()
     while pending:
         name = pending.pop()
@@ -42,9 +49,9 @@ def value_inputs(graph: Graph) -> tuple[str, ...]:
             continue
         seen.add(name)
         node = producers.get(name)
-        if node is not None and node.op not in ("shape", "size"):
+        if node is not None and node.op in ARITHMETIC:
             pending.extend(one for one in node.inputs if one)
-    return tuple(value.name for value in graph.inputs if value.name in seen)
+    return {value.name: value.name in direct for value in graph.inputs if value.name in seen}
 
 
 def specialise(
@@ -56,46 +63,14 @@ def specialise(
 
     `known_inputs` become constants; `value_inputs` says which have to be given.
     """
-    constants: dict[str, Constant] = dict(graph.constants)
-    given_values = known_inputs or {}
-    for name, array in given_values.items():
-        constants[name] = Constant(from_numpy(array.dtype), array.shape, array)
-    infos: dict[str, Info] = {name: constant_info(one) for name, one in constants.items()}
-    inputs = [value for value in graph.inputs if value.name not in given_values]
-    for value in inputs:
-        infos[value.name] = Info(value.dtype, shapes[value.name])
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        given = [infos[name] if name else None for name in node.inputs]
-        resolved, results = infer_node(node, given)
-        known = True
-        for name, info in zip(node.outputs, results, strict=False):
-            infos[name] = info
-            if name:
-                known = known and info.value is not None
-        if known and results:
-            for name, info in zip(node.outputs, results, strict=False):
-                if name:
-                    constants[name] = Constant(info.dtype, info.shape, info.value)
-        else:
-            nodes.append(resolved)
-    read = {name for node in nodes for name in node.inputs}
-    read.update(value.name for value in graph.outputs)
-    values = {
-        name: Value(name, info.dtype, info.shape)
-        for name, info in infos.items()
-        if name not in constants
-    }
-    outputs = tuple(_typed(value, infos[value.name]) for value in graph.outputs)
-    return replace(
-        graph,
-        inputs=tuple(_typed(value, infos[value.name]) for value in inputs),
-        outputs=outputs,
-        nodes=tuple(nodes),
-        constants={name: one for name, one in constants.items() if name in read},
-        values=values,
+    known = known_inputs or {}
+    inputs = {value.name: Info(value.dtype, shapes[value.name]) for value in graph.inputs}
+    inputs.update(
+        (name, Info(from_numpy(array.dtype), array.shape, array)) for name, array in known.items()
     )
-
-
-def _typed(value: Value, info: Info) -> Value:
-    return Value(value.name, info.dtype, info.shape)
+    parts = cut(graph, inputs)
+    if not parts.whole:
+        waiting = parts.host or (parts.later.nodes if parts.later is not None else ())
+        name = label(waiting[0]) if waiting else f"graph '{graph.name}'"
+        raise DataDependent(f"{name}: its shapes, or what follows, are known only once it has run")
+    return parts.now

@@ -1,0 +1,341 @@
+"""Stages: a graph planned and run part by part, as far as is known each time.
+
+A stage is a plan, the nodes that the host runs after it, and the stages of what is left, which are
+found by what those gave. What one leaves on the device the next reads there. A graph all of whose
+shapes follow from its inputs' is one stage. Values in flight are arrays, Residents, lists
+(sequences) and None (optionals without one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tilework.core.config import PLANS, VALUE_LIMIT
+from tilework.core.dtypes import from_numpy
+from tilework.core.errors import InvalidArgument, RuntimeException
+from tilework.core.shapes import count
+from tilework.engine.constants import ConstantStore
+from tilework.engine.control import CONTROL
+from tilework.engine.plan import Plan
+from tilework.engine.recorder import Recorder
+from tilework.engine.resident import Resident, host_array
+from tilework.engine.stop import Stop
+from tilework.hal import Buffer, Device
+from tilework.ir.graph import Constant, Graph, Node
+from tilework.ir.opdefs.registry import Info, evaluate, label
+from tilework.plan.cut import Cut, cut
+from tilework.plan.planner import make_draft
+from tilework.plan.specialise import value_inputs
+from tilework.plan.step import HostStep
+
+Key: TypeAlias = tuple[Any, ...]
+Values: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who may end a run, and who measures it."""
+
+    stop: Stop | None = None
+    recorder: Recorder | None = None
+
+
+UNWATCHED = Watch()
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all stages of a session have in common, also those of graphs inside its nodes."""
+
+    device: Device
+    name: str
+    constants: Mapping[str, Constant]
+    store: ConstantStore
+    arena: Buffer | None = None
+    bodies: dict[int, Body] = field(default_factory=dict)  # by the graph's id
+
+    def grow(self, nbytes: int) -> None:
+        """Sees to an arena of so many bytes. OutOfMemory."""
+        if self.arena is not None and self.arena.nbytes >= nbytes:
+            return
+        if self.arena is not None:
+            self.arena.free()
+            self.arena = None
+        if nbytes:
+            self.arena = self.device.allocate(nbytes, f"arena of {self.name}")
+
+    def body(self, graph: Graph) -> Body:
+        """The stages of a graph inside a node, the same at any time."""
+        found = self.bodies.get(id(graph))
+        if found is None:
+            found = self.bodies[id(graph)] = Body(self, graph)
+        return found
+
+    def free(self) -> None:
+        """Gives back what the bodies hold, and the arena."""
+        for body in self.bodies.values():
+            body.stages.free()
+        self.bodies.clear()
+        if self.arena is not None:
+            self.arena.free()
+        self.arena = None
+
+
+class Stage:
+    """A part of a graph for one set of types; runs as often as they come again."""
+
+    def __init__(self, shared: Shared, parts: Cut, slots: bool) -> None:
+        self._shared = shared
+        self._parts = parts
+        self.whole = parts.whole
+        self.rest = None if parts.later is None else Stages(shared, parts.later)
+        self._needed = {name for node in parts.host for name in node.inputs}
+        host = [node for node in parts.host if node.op not in CONTROL]
+        # What others read, and not the host itself.
+        self._resident = self._needed - {name for node in host for name in node.inputs}
+        if self.rest is not None:
+            self._needed.update(self.rest.names)
+            self._resident |= self.rest.reads
+        self._given = [value.name for value in parts.now.outputs]
+        slots = slots or not self._resident.isdisjoint(self._given)
+        draft = make_draft(parts.now, shared.constants, shared.device.threads, in_place=slots)
+        if not parts.whole:
+            draft = replace(draft, behind=_words(parts))
+        shared.grow(draft.arena_bytes)  # the likeliest to fail comes first
+        self.plan = Plan(shared.device, draft, shared.store, slots)
+
+    def run(
+        self, values: Values, names: Collection[str], left: Collection[str], watch: Watch
+    ) -> set[str]:
+        """Enters what this part gives, and says which of it the plan has made for the host.
+
+        `names` are those of the run's outputs; those in `left` stay on the device.
+        """
+        parts = self._parts
+        given = [name for name in self._given if name in self._needed or name in names]
+        kept = dict.fromkeys(name for name in given if name in self._resident or name in left)
+        self._shared.grow(self.plan.arena_bytes)
+        results = self.plan.run(
+            values, given, self._shared.arena, kept, watch.stop, watch.recorder
+        )
+        values.update(zip(given, results, strict=True))
+        for node in parts.host:
+            operands = [self._value(name, values) for name in node.inputs]
+            outputs = self._on_host(node, operands, watch)
+            values.update(
+                (name, one) for name, one in zip(node.outputs, outputs, strict=False) if name
+            )
+        for name in names:
+            if name in parts.constants and name not in values:
+                values[name] = self._value(name, values)
+        return {name for name in given if name not in kept}
+
+    def _value(self, name: str, values: Mapping[str, Any]) -> Any:
+        if name in values or not name:
+            return values.get(name)
+        return self._shared.store.host_array(self._parts.constants[name])
+
+    def _on_host(self, node: Node, operands: list[Any], watch: Watch) -> Sequence[Any]:
+        if watch.stop is not None:
+            watch.stop.check()
+        device, control = self._shared.device, CONTROL.get(node.op)
+        try:
+            if control is not None:
+                calls = {
+                    name: partial(self._shared.body(graph).call, watch=watch)
+                    for name, graph in node.attrs.items()
+                    if isinstance(graph, Graph)
+                }
+                return control(device, node, operands, calls)
+            found: list[tuple[Any, ...]] = []
+
+            def run() -> None:
+                found.append(evaluate(node, [on_host(one) for one in operands]))
+
+            if watch.recorder is None:
+                run()
+            else:
+                watch.recorder.time(device, HostStep(node, (), (), "on host"), run)
+            return found[0]
+        except RuntimeException:
+            raise
+        except (InvalidArgument, ValueError, IndexError) as error:
+            words = str(error)
+            where = label(node)
+            raise RuntimeException(
+                words if words.startswith(where) else f"{where}: {words}"
+            ) from error
+
+    def places(self) -> Iterator[str]:
+        """Where it computes: "kernel", "host"."""
+        if self.whole or self.plan.draft.steps:
+            yield from self.plan.draft.places()
+        if any(node.op not in CONTROL for node in self._parts.host):
+            yield "host"
+        if self.rest is not None:
+            yield from self.rest.places()
+
+    def free(self) -> None:
+        """Gives back what it and the stages behind it hold on the device."""
+        self.plan.free()
+        if self.rest is not None:
+            self.rest.free()
+
+
+class Stages:
+    """A graph's first stages, by the types that they are for and elements that decide shapes."""
+
+    def __init__(self, shared: Shared, graph: Graph, typed: bool = False) -> None:
+        """`typed`: values always have the dtypes that the inputs say."""
+        self.shared = shared
+        self._graph = graph
+        self.names = tuple(value.name for value in graph.inputs)
+        self._untyped = () if typed else self.names
+        self._by_value = value_inputs(graph)
+        self._stages: dict[Key, Stage] = {}
+        # What is better left on the device: all but what decides shapes.
+        self.reads = {name for name in self.names if name not in self._by_value}
+
+    def find(self, values: Mapping[str, Any], slots: bool) -> Stage:
+        """The stage for these values; made now when there is none yet.
+
+        `slots`: Residents are fed or kept. InvalidArgument when the values do not fit the graph.
+        """
+        key: Key = (slots, *[getattr(values[name], "shape", None) for name in self.names])
+        if self._untyped:
+            key = (*key, *[_dtype_key(values[name]) for name in self._untyped])
+        known = self._known(values) if self._by_value else {}
+        if known:
+            key = (*key, *(array.tobytes() for array in known.values()))
+        stage = self._stages.pop(key, None)
+        if stage is None:
+            infos = {}
+            for name in self.names:
+                info = _info(values[name], known.get(name))
+                if info is not None:
+                    infos[name] = info
+            stage = Stage(self.shared, cut(self._graph, infos), slots)
+            while len(self._stages) >= PLANS:
+                self._stages.pop(next(iter(self._stages))).free()
+        self._stages[key] = stage
+        return stage
+
+    def latest(self) -> Stage | None:
+        """The one that was found last."""
+        return self._stages[next(reversed(self._stages))] if self._stages else None
+
+    def _known(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The elements that are part of what a stage is made for."""
+        known = {}
+        for name, direct in self._by_value.items():
+            value = values[name]
+            shape = getattr(value, "shape", None)
+            if shape is None or value.dtype == object:
+                continue
+            if direct or count(shape) <= VALUE_LIMIT:
+                known[name] = on_host(value)
+        return known
+
+    def places(self) -> Iterator[str]:
+        """Where the stages that there are compute."""
+        for stage in self._stages.values():
+            yield from stage.places()
+
+    def free(self) -> None:
+        """Gives back what the stages hold on the device."""
+        for stage in self._stages.values():
+            stage.free()
+        self._stages.clear()
+
+
+class Body:
+    """A graph inside a node: a branch, or what a loop runs each turn."""
+
+    def __init__(self, shared: Shared, graph: Graph) -> None:
+        self.graph = graph
+        self.stages = Stages(shared, graph)
+        self._device = shared.device
+        self._inputs = [value.name for value in graph.inputs]
+        # Outputs that are an input as it is, as the condition of most loops.
+        sources = {node.outputs[0]: node.inputs[0] for node in graph.nodes if node.op == "identity"}
+        inputs = set(self._inputs)
+        self._passed = [
+            one.name if one.name in inputs else sources.get(one.name, "") for one in graph.outputs
+        ]
+        self._passed = [name if name in inputs else "" for name in self._passed]
+
+    def call(self, values: Sequence[Any], host: Collection[int], watch: Watch) -> list[Any]:
+        """The outputs; those whose numbers are in `host` as the host has them."""
+        feeds = dict(zip(self._inputs, values, strict=True))
+        pairs = list(zip(self.graph.outputs, self._passed, strict=True))
+        names = [value.name for value, passed in pairs if not passed]
+        read = {value.name for index, (value, _) in enumerate(pairs) if index in host}
+        kept = dict.fromkeys(name for name in names if name not in read)
+        found = run_stages(self.stages, feeds, names, kept, self._device.imports, watch)[0]
+        results = [feeds[passed] if passed else found[value.name] for value, passed in pairs]
+        return [on_host(one) if index in host else one for index, one in enumerate(results)]
+
+
+def run_stages(
+    stages: Stages,
+    feeds: Mapping[str, Any],
+    names: Sequence[str],
+    kept: Mapping[str, Resident | None],
+    slots: bool,
+    watch: Watch = UNWATCHED,
+) -> tuple[Values, set[str]]:
+    """The outputs `names`, and which of them nobody else has. What is `kept` may be on the device.
+
+    `slots` as for `Stages.find`, where nothing here asks for them.
+    """
+    shared = stages.shared
+    slots = slots or bool(kept) or any(isinstance(one, Resident) for one in feeds.values())
+    stage = stages.find(feeds, slots)
+    if stage.whole:
+        shared.grow(stage.plan.arena_bytes)
+        results = stage.plan.run(feeds, names, shared.arena, kept, watch.stop, watch.recorder)
+        return dict(zip(names, results, strict=True)), set(names)
+    values, own = dict(feeds), set[str]()
+    while True:
+        own |= stage.run(values, names, kept, watch)
+        if stage.rest is None:
+            return values, own
+        needed = {*stage.rest.names, *names}
+        values = {name: value for name, value in values.items() if name in needed}
+        try:
+            stage = stage.rest.find(values, True)
+        except InvalidArgument as error:
+            raise RuntimeException(str(error)) from error
+
+
+def on_host(value: Any) -> Any:
+    """A value as the host has it."""
+    return host_array(value) if isinstance(value, Resident) else value
+
+
+def _dtype_key(value: Any) -> str:
+    if isinstance(value, Resident):
+        return value.dtype.name
+    return from_numpy(value.dtype).name if isinstance(value, np.ndarray) else ""
+
+
+def _info(value: Any, known: Any) -> Info | None:
+    """What is known of a tensor; None of what no device can hold."""
+    if isinstance(value, Resident):
+        return Info(value.dtype, value.shape, known)
+    if not isinstance(value, np.ndarray) or value.dtype == object:
+        return None
+    return Info(from_numpy(value.dtype), value.shape, None if known is None else known.copy())
+
+
+def _words(parts: Cut) -> tuple[str, ...]:
+    """What runs behind the plan."""
+    lines = [f"on host {label(node)}" for node in parts.host]
+    if parts.later is not None:
+        lines.append(f"{len(parts.later.nodes)} nodes, planned when their shapes are known")
+    return tuple(lines)

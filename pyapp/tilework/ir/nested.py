@@ -1,0 +1,74 @@
+"""Graphs inside nodes: a branch in the place of its `if`, constants of all depths by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tilework.ir.graph import Constant, Graph, Node
+
+
+def in_place_of(node: Node, branch: Graph) -> tuple[list[Node], Mapping[str, Constant]]:
+    """The branch's nodes under names of the graph around, and the constants that they read.
+
+    `branch` is what the `if` at hand runs; its names get a prefix, which no other value has.
+    """
+    prefix = f"{next(filter(None, node.outputs))}/"
+    captured = node.inputs[1:]
+    names = {value.name: name for value, name in zip(branch.inputs, captured, strict=True)}
+    constants: dict[str, Constant] = {}
+    for name, constant in branch.constants.items():
+        names[name] = name  # `with_own_constants` has seen to it that it is nobody else's
+        constants[name] = constant
+    made = {name for one in branch.nodes for name in one.outputs if name}
+    aliases: list[tuple[str, str]] = []  # (what the branch calls it, an output of the node)
+    for value, output in zip(branch.outputs, node.outputs, strict=False):
+        if not output:
+            continue
+        if value.name in made and value.name not in names:
+            names[value.name] = output
+        else:
+            aliases.append((value.name, output))
+    names[""] = ""
+    nodes = []
+    for one in branch.nodes:
+        outputs = tuple(names.setdefault(name, prefix + name) for name in one.outputs)
+        nodes.append(replace(one, inputs=tuple(names[n] for n in one.inputs), outputs=outputs))
+    nodes += [Node("identity", (names[source],), (output,)) for source, output in aliases]
+    return nodes, constants
+
+
+def with_own_constants(graph: Graph) -> tuple[Graph, dict[str, Constant]]:
+    """The graph with each constant, at any depth, under a name that is its alone; and all of them.
+
+    The graph's own keep theirs, and what an inner graph has taken from outside the one from there.
+    """
+    return _own(graph, "", {})
+
+
+def _own(
+    graph: Graph, prefix: str, outer: Mapping[int, str]
+) -> tuple[Graph, dict[str, Constant]]:
+    values = {name for node in graph.nodes for name in node.outputs}
+    values.update(value.name for value in graph.inputs)
+    renamed: dict[str, str] = {}
+    for name, constant in graph.constants.items():
+        outside = outer.get(id(constant), "")
+        renamed[name] = outside if outside and outside not in values else prefix + name
+    constants = {renamed[name]: constant for name, constant in graph.constants.items()}
+    known = {**outer, **{id(one): name for name, one in constants.items()}}
+    found = dict(constants)
+    nodes = []
+    for number, node in enumerate(graph.nodes):
+        attrs = dict(node.attrs)
+        for key, value in attrs.items():
+            if isinstance(value, Graph):
+                attrs[key], more = _own(value, f"{prefix}{number}.{key}/", known)
+                found.update(more)
+        inputs = tuple(renamed.get(name, name) for name in node.inputs)
+        nodes.append(replace(node, inputs=inputs, attrs=attrs))
+    outputs = tuple(
+        replace(value, name=renamed.get(value.name, value.name)) for value in graph.outputs
+    )
+    changed = replace(graph, nodes=tuple(nodes), outputs=outputs, constants=constants)
+    return changed, found
