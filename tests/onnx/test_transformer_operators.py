@@ -136,8 +136,8 @@ GROUPED = [
     row("GroupQueryAttention", f32(2, 5, 128), None, None, None, None, i32(4, 4),
         np.array(5, np.int32), *ANGLES, outputs=3, num_heads=4, kv_num_heads=2, do_rotary=1),
 ]  # fmt: skip
-# Convolution has no kernel yet, and the RMS kernel does not give the deviation.
-ON_HOST = {("FusedConv", 1), ("SimplifiedLayerNormalization", 2)}
+# The RMS kernel does not give the deviation.
+ON_HOST = {("SimplifiedLayerNormalization", 2)}
 
 
 @pytest.mark.parametrize("packed", ["qkv", "kv"])
