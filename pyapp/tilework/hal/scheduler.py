@@ -60,6 +60,7 @@ class Scheduler(Graph):
         self._ring = ring
         self._owner: int | None = None  # the thread that drives
         self._depth = 0
+        self._wanting = 0  # threads that wait to drive
         self._entries: deque[_Entry] = deque()
         self._pump: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
 
@@ -145,8 +146,12 @@ class Scheduler(Graph):
 
     def _take_in_time(self) -> None:
         with self._changed:
-            while not self._take():
-                self._changed.wait(SHARED_SLICE)
+            self._wanting += 1
+            try:
+                while not self._take():
+                    self._changed.wait(SHARED_SLICE)
+            finally:
+                self._wanting -= 1
 
     def _push_what_can_be(self) -> None:
         if (self._ready or self._doomed or self._fed) and self._take():
@@ -256,6 +261,9 @@ class Scheduler(Graph):
                 raise TimedOut(f"{timeout} seconds have passed: {_words(goal)}")
             if not worked:
                 self._rest(seen, goal, left)
+            elif self._wanting:
+                # Who drives takes its turn again before anybody else has woken.
+                time.sleep(LEAST_SLICE)
 
     def _work(self, goal: Goal, deadline: float | None) -> bool:
         """One step towards `goal`; False when there is nothing that this thread can do."""
