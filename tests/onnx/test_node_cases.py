@@ -26,7 +26,7 @@ from tilework.onnx.ops import DOMAINS, OPERATORS
 
 pytestmark = pytest.mark.onnx
 
-FEWEST = 1730  # the number of cases that ran when this was written, rounded down
+FEWEST = 1860  # the number of cases that ran when this was written, rounded down
 
 
 @cache
@@ -106,6 +106,13 @@ def agree(result: Any, wanted: Any, rtol: float, atol: float) -> None:
         np.testing.assert_allclose(widen(result), widen(wanted), rtol=rtol, atol=atol)
 
 
+def expected(name: str, result: Any, wanted: Any) -> Any:
+    """`wanted`, or noughts and ones where it is what one implementation happened to draw."""
+    if not name.startswith("test_bernoulli"):
+        return wanted
+    return np.where(result == 0, result, 1).astype(wanted.dtype).reshape(wanted.shape)
+
+
 @pytest.mark.parametrize("name", runnable())
 def test_case(name: str) -> None:
     case = cases()[name]
@@ -116,7 +123,7 @@ def test_case(name: str) -> None:
         results = run_reference(graph, feeds)
         for value, wanted in zip(graph.outputs, map(as_value, outputs), strict=True):
             result = results[value.name]
-            agree(result, wanted, case.rtol, case.atol)
+            agree(result, expected(name, result, wanted), case.rtol, case.atol)
 
 
 def test_enough_cases_run() -> None:

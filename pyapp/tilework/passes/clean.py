@@ -16,8 +16,6 @@ from tilework.passes.editor import Editor
 
 # Neutral element of the second operand; of either operand for the commutative ones.
 NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0}
-# Made anew at every run, or worth nothing to look at.
-NOT_FOLDED = frozenset({"random_normal", "random_uniform", "dropout"})
 
 
 def drop_dead(editor: Editor) -> None:
@@ -31,7 +29,7 @@ def fold_constants(editor: Editor) -> None:
     Large ones stay nodes: the session computes them once, on the device.
     """
     for node in editor:
-        if node.op not in OPS or node.op in NOT_FOLDED or not node.outputs:
+        if node.op not in OPS or not node.outputs:
             continue
         infos: list[Info | None] = []
         for name in node.inputs:
@@ -68,6 +66,8 @@ def merge_equal(editor: Editor) -> None:
     """Common subexpressions: of two nodes alike the second's readers read the first."""
     seen: dict[Any, Node] = {}
     for node in editor:
+        if node.op in OPS and OPS[node.op].random:
+            continue
         try:
             key = (node.op, node.inputs, tuple(sorted(node.attrs.items())))
             first = seen.setdefault(key, node)

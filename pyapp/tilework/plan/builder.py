@@ -16,7 +16,7 @@ from tilework.core.shapes import count, row_major_strides
 from tilework.hal.kernel import Kernel
 from tilework.hal.kernels.move import STRIDED_COPY, StridedCopyParams
 from tilework.ir.graph import Node
-from tilework.ir.opdefs.registry import Array
+from tilework.ir.opdefs.registry import OPS, Array
 from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor, collapse
 
@@ -45,12 +45,14 @@ class Builder:
     # -- the planner's side ------------------------------------------------------------
 
     def begin(self, node: Node, inputs: Sequence[Tensor | None]) -> None:
-        """Opens `node`: what follows is for it, once a session if it depends on constants alone."""
+        """Opens `node`: what follows is for it, once a session if it depends on constants alone
+        and is not random."""
         self._node = node
         self._prefix = ""
         self._made = 0
         present = [tensor for tensor in inputs if tensor is not None]
-        if present and all(is_constant(tensor) for tensor in present):
+        shared = present and all(is_constant(tensor) for tensor in present)
+        if shared and not OPS[node.op].random:
             operands = ",".join("" if tensor is None else view_key(tensor) for tensor in inputs)
             attrs = ",".join(f"{name}={value}" for name, value in sorted(node.attrs.items()))
             self._prefix = f"{node.op}[{attrs}]({operands})"

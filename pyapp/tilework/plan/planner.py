@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from tilework.core.shapes import count, row_major_strides
 from tilework.ir.graph import Constant, Graph, Node
-from tilework.ir.opdefs.registry import FOLD_LIMIT, Info, apply, infer_node
+from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Info, apply, infer_node
 from tilework.passes import pipeline
 from tilework.plan.arena import place
 from tilework.plan.builder import Builder, is_constant
@@ -100,7 +100,8 @@ class _Lowerer:
             return
         for name, info in outputs:
             self._infos[name] = info
-        if not node.inputs and not all(info.value is not None for _, info in outputs):
+        known = all(info.value is not None for _, info in outputs)
+        if not node.inputs and not known and not OPS[node.op].random:
             # Nothing but attributes: computed once, however large.
             if node.op in MADE_ONCE:
                 self._make(node, outputs)
@@ -113,7 +114,7 @@ class _Lowerer:
         # What depends on the session's constants alone is prepared for all plans, not for this.
         present = [tensor for tensor in inputs if tensor is not None]
         shared = bool(present) and all(map(is_constant, present))
-        if not shared and all(info.value is not None for _, info in outputs):
+        if not shared and known:
             for name, info in outputs:
                 assert info.value is not None
                 self._bind(name, builder.local(info.value, info.dtype))

@@ -185,4 +185,4 @@ def _dropout(attrs: Attrs, x: Array, ratio: Array, training: Array) -> tuple[Arr
     return np.asarray(kept * x * x.dtype.type(1 / (1 - share)), x.dtype), kept
 
 
-define("dropout", 3, _infer_dropout, quiet(_dropout), outputs=2)
+define("dropout", 3, _infer_dropout, quiet(_dropout), outputs=2, random=True)

@@ -57,7 +57,8 @@ class OpDef:
     gives attributes to replace (negative axes counted from the front, defaults spelled out).
     `outputs` is the number of outputs, or -1 when the node says it. A reference is given narrow
     dtypes widened and its results are narrowed again (`apply`), unless it is `raw`: those that move
-    elements, and conversions.
+    elements, and conversions. What a `random` operation gives is another thing at every run: it is
+    neither folded nor merged with one alike.
 
     What a `dynamic` operation gives, its sizes, or whether that is a tensor at all, is known only
     once it has run: it has no inference, its reference checks, and a plan is cut at it.
@@ -73,6 +74,7 @@ class OpDef:
     normalise: Normalise | None = None
     raw: bool = False
     dynamic: bool = False
+    random: bool = False
 
 
 OPS: dict[str, OpDef] = {}
@@ -92,12 +94,15 @@ def define(
     values: Mapping[str, int] | None = None,
     normalise: Normalise | None = None,
     raw: bool = False,
+    random: bool = False,
 ) -> OpDef:
     """Enter an operation into OPS. `inputs` is its number or (fewest, most), most -1: no limit."""
     fewest, most = (inputs, inputs) if isinstance(inputs, int) else inputs
     if name in OPS:
         raise InvalidArgument(f"operation '{name}' is defined twice")
-    entry = OpDef(name, fewest, most, outputs, infer, reference, values or {}, normalise, raw)
+    entry = OpDef(
+        name, fewest, most, outputs, infer, reference, values or {}, normalise, raw, random=random
+    )
     OPS[name] = entry
     return entry
 
@@ -226,6 +231,8 @@ def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Inf
         raise
     except _MALFORMED as error:
         raise _malformed(node, error) from error
+    if definition.random:
+        return node, results
     if all(info is None or info.value is not None for info in kept) and all(
         result.value is None and _small(result.shape) for result in results
     ):
