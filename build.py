@@ -10,6 +10,8 @@
     python3 build.py bench [--json FILE]  tilework beside onnxruntime-web in one page
     python3 build.py soak --loads 1000 [--page]
                                           modules that come and go under load, for long
+    python3 build.py fuzz --models 100000 --seed 1 [--page]
+                                          mutated models: a result or a typed error each
     python3 build.py build                the wheel and the static site in dist/
     python3 build.py kernel FOLDER        a kernel of your own, C or Zig, as FOLDER.wasm
     python3 build.py serve [--port N]     dist/ on loopback, with the isolation headers
@@ -67,6 +69,8 @@ def main(arguments: list[str]) -> int:
         return pipeline.bench(rest)
     if options.command == "soak":
         return pipeline.soak(rest)
+    if options.command == "fuzz":
+        return pipeline.fuzz(rest)
     if options.command == "serve":
         return pipeline.serve(options.port)
     if options.command == "kernel":
@@ -91,6 +95,7 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     conformance.add_argument("--json", type=Path, help="where the counts go")
     commands.add_parser("bench", add_help=False)
     commands.add_parser("soak", add_help=False)
+    commands.add_parser("fuzz", add_help=False)
     build = commands.add_parser("build")
     build.add_argument("--only", choices=["kernels", "wheel", "site"], default="site")
     commands.add_parser("serve").add_argument("--port", type=int, default=8000)
@@ -101,7 +106,7 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     commands.add_parser("check")
     commands.add_parser("clean").add_argument("--all", action="store_true")
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in ("test", "conformance", "bench", "soak"):
+    if rest and options.command not in ("test", "conformance", "bench", "soak", "fuzz"):
         parser.error(f"{options.command} does not know {' '.join(rest)}")
     return options, rest
 

@@ -154,6 +154,19 @@ def soak(arguments: list[str]) -> int:
     return subprocess.call([sys.executable, "-m", "tools.soak", *arguments], cwd=ROOT)
 
 
+def fuzz(arguments: list[str]) -> int:
+    """Mutated models on the desktop, with --page in a page; tools/fuzz.py takes the arguments."""
+    if "--page" in arguments:
+        _ready_for_browser()
+        _ready_for_tests(pages=False)
+    else:
+        build("wheel")
+        with building():
+            install("model")
+            _install_tests()
+    return subprocess.call([sys.executable, "-m", "tools.fuzz", *arguments], cwd=ROOT)
+
+
 def serve(port: int) -> int:
     """dist/ on loopback, as it was last built."""
     if not (DIST / "site.json").is_file():

@@ -18,9 +18,16 @@ FOLD_LIMIT: Final = 4096
 # is data: a plan is cut where its elements decide a shape.
 VALUE_LIMIT: Final = 64
 
+# Bytes of a tensor that an operation may ask for: half of what a device can address, of which a
+# result and an operand of that size would take all.
+LARGEST_TENSOR: Final = 2 << 30
+
 # Bytes of an external constant that may be read back while the graph is built, for axes and shapes
 # that an exporter has put beside the weights.
 READ_BACK_LIMIT: Final = 65536
+
+# Axes of a tensor: as many as every version of NumPy takes.
+MOST_AXES: Final = 32
 
 # -- model files: what a damaged or hostile file may ask for ---------------
 

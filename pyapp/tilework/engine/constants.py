@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tilework.core.errors import InvalidArgument
+from tilework.core.errors import InvalidArgument, RuntimeException
+from tilework.engine.sound import sound
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Constant
 from tilework.ir.opdefs.registry import Array, apply
@@ -172,7 +173,10 @@ class ConstantStore:
 
 
 def run_on_host(step: HostStep, find: Callable[[Storage], Buffer]) -> None:
-    """Reads the operands, calls the operation's reference, writes the results."""
+    """Reads the operands, calls the operation's reference, writes the results.
+
+    RuntimeException when the reference refuses the operands, OutOfMemory when NumPy has none.
+    """
     arrays: list[Array | None] = []
     for tensor in step.inputs:
         if tensor is None:
@@ -183,8 +187,17 @@ def run_on_host(step: HostStep, find: Callable[[Storage], Buffer]) -> None:
         if nbytes:
             find(tensor.storage).read_into(data, start)
         arrays.append(view_of(data, tensor, start))
-    results = apply(step.node, arrays, [tensor.dtype for tensor in step.outputs])
+    try:
+        with sound(step.label, RuntimeException):
+            results = apply(step.node, arrays, [tensor.dtype for tensor in step.outputs])
+    except InvalidArgument as error:
+        raise RuntimeException(f"{step.label}: {error}") from error
     for tensor, result in zip(step.outputs, results, strict=False):
+        if result.shape != tensor.shape:
+            raise RuntimeException(
+                f"{step.label}: its result is {list(result.shape)}, planned was "
+                f"{list(tensor.shape)}"
+            )
         if result.size:
             start, _ = tensor.span()
             find(tensor.storage).write(contiguous(result), start)

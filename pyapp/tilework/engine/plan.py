@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from tilework.core.config import IN_PLACE
-from tilework.core.errors import InvalidArgument, RuntimeException, Unsupported
+from tilework.core.errors import InvalidArgument, Unsupported
 from tilework.engine.constants import ConstantStore, contiguous, run_on_host
 from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Fed, Resident, copy_on_device
@@ -270,10 +270,7 @@ class Plan:
         return True
 
     def _on_host(self, step: HostStep) -> None:
-        try:
-            run_on_host(step, self._lies)
-        except (InvalidArgument, ValueError, IndexError) as error:
-            raise RuntimeException(f"{step.label}: {error}") from error
+        run_on_host(step, self._lies)
 
     def free(self) -> None:
         """Gives back what the plan holds on the device."""

@@ -22,6 +22,7 @@ from tilework.engine.devices import turn_of
 from tilework.engine.plan import Plan
 from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Resident, copy_on_device
+from tilework.engine.sound import sound
 from tilework.engine.stages import UNWATCHED, Shared, Stages, Watch, on_host, run_stages
 from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device
@@ -57,7 +58,8 @@ class GraphSession(Scoped):
         self, graph: Graph, device: Device, external: Buffer | None = None, owned: bool = False
     ) -> None:
         self.device = device
-        loaded, self.fired = pipeline.run(graph, pipeline.LOAD)
+        with sound(f"graph '{graph.name}'"):
+            loaded, self.fired = pipeline.run(graph, pipeline.LOAD)
         self.graph, constants = with_own_constants(loaded)
         shared = Shared(device, graph.name, constants, ConstantStore(device, constants, external))
         self._stages = Stages(shared, self.graph, typed=True)

@@ -24,6 +24,7 @@ from tilework.engine.control import CONTROL
 from tilework.engine.plan import Plan
 from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Resident, host_array
+from tilework.engine.sound import sound
 from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Constant, Graph, Node
@@ -155,7 +156,8 @@ class Stage:
             found: list[tuple[Any, ...]] = []
 
             def run() -> None:
-                found.append(evaluate(node, [on_host(one) for one in operands]))
+                with sound(label(node), RuntimeException):
+                    found.append(evaluate(node, [on_host(one) for one in operands]))
 
             if watch.recorder is None:
                 run()
@@ -164,7 +166,7 @@ class Stage:
             return found[0]
         except RuntimeException:
             raise
-        except (InvalidArgument, ValueError, IndexError) as error:
+        except InvalidArgument as error:
             words = str(error)
             where = label(node)
             raise RuntimeException(
@@ -219,7 +221,8 @@ class Stages:
                 info = _info(values[name], known.get(name))
                 if info is not None:
                     infos[name] = info
-            stage = Stage(self.shared, cut(self._graph, infos), slots)
+            with sound(f"graph '{self._graph.name}'"):
+                stage = Stage(self.shared, cut(self._graph, infos), slots)
             while len(self._stages) >= PLANS:
                 self._stages.pop(next(iter(self._stages))).free()
         self._stages[key] = stage

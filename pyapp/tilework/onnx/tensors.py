@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.core.config import MOST_AXES
 from tilework.core.dtypes import (
     BOOL,
     COMPLEX64,
@@ -47,6 +48,8 @@ def read_tensor(tensor: TensorProto, where: str, external: ExternalData | None =
     """The tensor as a constant. Raises InvalidProtobuf, NotImplemented, NoSuchFile."""
     dtype = from_onnx(tensor.data_type, where)
     shape = tuple(tensor.dims)
+    if len(shape) > MOST_AXES:
+        raise InvalidProtobuf(f"{where}: has {len(shape)} axes; {MOST_AXES} are possible")
     if min(shape, default=0) < 0:
         raise InvalidProtobuf(f"{where}: shape {list(shape)} has a negative extent")
     elements = count(shape)

@@ -26,7 +26,7 @@ from tools.web_host import ISOLATION, Host
 
 HERE = Path(__file__).resolve().parent
 _BARE_HOST = "tests/kernels/bare_host.py"
-_FOLDERS = ("hal", "kernels", "conformance")
+_FOLDERS = ("hal", "kernels", "conformance", "fuzz")
 _PURE = ("pytest", "pluggy", "iniconfig", "pygments", "sortedcontainers")
 _START = """(start) => {
   globalThis.said = [];

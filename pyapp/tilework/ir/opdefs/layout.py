@@ -206,8 +206,8 @@ def _normalise_split(node: Node, infos: Sequence[Info]) -> Mapping[str, Any]:
         return {"axis": axis, "sizes": (sizes,) if isinstance(sizes, int) else tuple(sizes)}
     parts = int(attrs.get("parts") or len(node.outputs))
     extent = infos[0].shape[axis]
-    if parts < 1:
-        raise InvalidArgument(f"cannot be split into {parts} parts")
+    if parts != len(node.outputs):
+        raise InvalidArgument(f"{parts} parts, but {len(node.outputs)} outputs")
     each = -(-extent // parts)
     return {
         "axis": axis,

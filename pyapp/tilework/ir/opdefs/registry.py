@@ -20,8 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilework.core.config import FOLD_LIMIT as FOLD_LIMIT
+from tilework.core.config import LARGEST_TENSOR
 from tilework.core.dtypes import DType, from_numpy
-from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented, TileworkError
+from tilework.core.errors import (
+    InvalidArgument,
+    InvalidGraph,
+    NotImplemented,
+    OutOfMemory,
+    TileworkError,
+)
+from tilework.core.shapes import count
 from tilework.ir.graph import Graph, Node
 from tilework.ir.narrow import narrow, widen
 
@@ -213,7 +221,7 @@ def as_attribute(value: Array) -> Any:
 
 
 # What Python raises when an attribute is of another kind than the operation's.
-_MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
+MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Info]]:
@@ -226,10 +234,10 @@ def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Inf
         definition = OPS[node.op]
         if definition.dynamic:
             return node, _infer_dynamic(node, kept)
-        results = definition.infer(node, kept)
+        results = _possible(node, kept, definition.infer(node, kept))
     except TileworkError:
         raise
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise _malformed(node, error) from error
     if definition.random:
         return node, results
@@ -275,7 +283,7 @@ def _compute(node: Node, values: Sequence[Any], infos: Sequence[Info]) -> tuple[
     except InvalidArgument as error:
         given = ", ".join(map(_described, values))
         raise InvalidArgument(f"{label(node)}: {error} (inputs: {given})") from None
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise _malformed(node, error) from error
 
 
@@ -284,6 +292,20 @@ def _malformed(node: Node, error: Exception) -> InvalidGraph:
         f"{label(node)}: its attributes {dict(node.attrs)} are not what '{node.op}' takes "
         f"({error!r})"
     )
+
+
+def _possible(node: Node, infos: Sequence[Info | None], results: list[Info]) -> list[Info]:
+    """`results`, if there can be such tensors; damaged attributes ask for others."""
+    for info in results:
+        if any(isinstance(extent, float) or extent < 0 for extent in info.shape):
+            raise fail(node, infos, f"its result would be {list(info.shape)}")
+        nbytes = count(info.shape) * info.dtype.size
+        if nbytes > LARGEST_TENSOR:
+            raise OutOfMemory(
+                f"{label(node)}: its result, {info}, takes {nbytes:,} bytes; a tensor may have "
+                f"{LARGEST_TENSOR:,}"
+            )
+    return results
 
 
 def _small(shape: tuple[int, ...]) -> bool:
@@ -313,10 +335,10 @@ def evaluate(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
     infos = [None if array is None else info_of(array) for array in values]
     try:
         node, kept = resolve(node, infos)
-        results = definition.infer(node, kept)
+        results = _possible(node, kept, definition.infer(node, kept))
     except TileworkError:
         raise
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise _malformed(node, error) from error
     return _compute(node, values[: len(kept)], results)
 

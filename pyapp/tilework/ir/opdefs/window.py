@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from tilework.core.config import LARGEST_TENSOR
 from tilework.core.errors import InvalidArgument
+from tilework.core.shapes import count
 from tilework.ir.opdefs.registry import Array, Attrs
 
 AUTO_PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
@@ -68,8 +70,11 @@ def padded(
     """x with `fill` around its spatial axes; a negative `end` cuts."""
     cut = tuple(slice(0, n + min(e, 0)) for n, e in zip(x.shape[2:], end, strict=True))
     kept = x[(slice(None), slice(None), *cut)]
-    extents = (b + n + max(e, 0) for b, n, e in zip(begin, kept.shape[2:], end, strict=True))
-    wide: Array = np.full((*x.shape[:2], *extents), fill, dtype or x.dtype)
+    extents = [b + n + max(e, 0) for b, n, e in zip(begin, kept.shape[2:], end, strict=True)]
+    shape = (*x.shape[:2], *extents)
+    if count(shape) * x.dtype.itemsize > LARGEST_TENSOR:
+        raise InvalidArgument(f"padding makes it {list(shape)}, more than a tensor may have")
+    wide: Array = np.full(shape, fill, dtype or x.dtype)
     inside = tuple(slice(b, b + n) for b, n in zip(begin, kept.shape[2:], strict=True))
     wide[(slice(None), slice(None), *inside)] = kept
     return wide

@@ -1,0 +1,144 @@
+"""The fuzzer itself and some hundred of its models; `build.py fuzz` runs as many as asked for."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import cache
+from random import Random
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import tilework
+from tests.conformance.runner import Pack
+from tests.fuzz import runner
+from tests.fuzz.mutate import KINDS, mutate, put_together, take_apart
+from tests.fuzz.runner import Fuzzer
+from tilework.onnx.proto import ModelProto
+from tools.cases import FOLDER, INDEX
+
+pytestmark = pytest.mark.onnx
+
+
+@cache
+def fuzzer() -> Fuzzer:
+    if not INDEX.is_file():
+        pytest.fail(f"{INDEX} is not there; run: build.py conformance --suite onnx")
+    pieces = sorted(FOLDER.glob("*.bin"), key=lambda path: int(path.stem))
+    index = json.loads(INDEX.read_text(encoding="utf-8"))
+    return Fuzzer(Pack(index, [path.read_bytes() for path in pieces]), seed=0)
+
+
+def test_what_is_put_together_says_what_was_taken_apart() -> None:
+    pack = fuzzer().pack
+    for case in pack.index[::20]:
+        content = bytes(pack.read(case["model"]))
+        again = put_together(take_apart(ModelProto, content))
+        assert onnx.load_from_string(again) == onnx.load_from_string(content)
+
+
+def test_every_kind_of_mutation_is_drawn_and_changes_something() -> None:
+    pack, found = fuzzer().pack, set[str]()
+    content = bytes(pack.read(pack.index[100]["model"]))
+    for number in range(400):
+        kinds, mutated = mutate(content, Random(number), [b"Add", b"Mul"])
+        if mutated != content and "," not in kinds:
+            found.add(kinds)
+    assert found == set(KINDS)
+
+
+def test_a_number_names_a_model_for_ever() -> None:
+    assert [fuzzer().make(n)[1:] for n in range(50)] == [fuzzer().make(n)[1:] for n in range(50)]
+    assert fuzzer().make(7)[2] != Fuzzer(fuzzer().pack, seed=1).make(7)[2]
+
+
+def test_models_end_with_a_result_or_a_typed_error() -> None:
+    outcomes = [fuzzer().run(number) for number in range(400)]
+    assert not [outcome for outcome in outcomes if outcome.bug]
+    assert {"result", "InvalidProtobuf", "InvalidGraph"} <= {outcome.end for outcome in outcomes}
+
+
+def test_what_is_no_typed_error_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*arguments: object) -> None:
+        raise KeyError("nobody knows")
+
+    monkeypatch.setattr(runner.Fuzzer, "_load_and_run", wrong)
+    assert "nobody knows" in fuzzer().run(0).bug
+
+
+def test_what_takes_too_long_or_keeps_memory_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+
+    def keeps(*arguments: object) -> None:
+        kept.append(tilework.device(2).device.allocate(64, "kept"))
+
+    monkeypatch.setattr(runner.Fuzzer, "_load_and_run", keeps)
+    assert "keeps" in fuzzer().run(0).bug
+    for buffer in kept:
+        buffer.free()
+    monkeypatch.setattr(runner, "SECONDS", 0.01)
+    monkeypatch.setattr(runner.Fuzzer, "_load_and_run", lambda *arguments: time.sleep(0.02))
+    assert "took" in fuzzer().run(0).bug
+
+
+# -- what it has found -----------------------------------------------------------------------------
+
+
+def model(op: str, shapes: list[list[Any]], outputs: int = 1, *more: Any, **attrs: Any) -> bytes:
+    """One operator on float32 inputs; `more` are constants behind them."""
+    inputs = [f"x{n}" for n in range(len(shapes))]
+    constants = [f"c{n}" for n in range(len(more))]
+    names = [f"y{n}" for n in range(outputs)]
+    graph = helper.make_graph(
+        [helper.make_node(op, [*inputs, *constants], names, **attrs)],
+        op,
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in zip(inputs, shapes, strict=True)
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names],
+        [
+            onnx.numpy_helper.from_array(value, name) if isinstance(value, np.ndarray) else value
+            for name, value in zip(constants, more, strict=True)
+        ],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return bytes(made.SerializeToString())
+
+
+FOUND: list[tuple[bytes, type[Exception], str]] = [
+    (
+        model("Expand", [[1]], 1, np.array([1 << 40], np.int64)),
+        tilework.OutOfMemory,
+        "takes 4,398,046,511,104 bytes",
+    ),
+    (model("Split", [[4]], 2, num_outputs=2**40), tilework.InvalidArgument, "2 outputs"),
+    (
+        model("Reshape", [[4]], 1, np.array([2.0, 2.0], np.float32)),
+        tilework.InvalidArgument,
+        "2.0",
+    ),
+    (
+        model("MaxPool", [[1, 1, 4, 4]], kernel_shape=[2, 2], pads=[2**20, 2**20, 0, 0]),
+        tilework.OutOfMemory,
+        "takes",
+    ),
+    (model("Transpose", [[4, 4]], perm=1.5), tilework.InvalidGraph, "not what"),
+    (
+        model("Add", [[1]], 1, helper.make_tensor("c0", TensorProto.FLOAT, [1] * 40, [1.0])),
+        tilework.InvalidProtobuf,
+        "has 40 axes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "error", "words"), FOUND)
+def test_what_was_found_is_a_typed_error(content: bytes, error: Any, words: str) -> None:
+    with pytest.raises(error, match=words):  # noqa: SIM117 - loading may refuse it already
+        with tilework.InferenceSession(content) as session:
+            shapes = {arg.name: [int(n or 0) for n in arg.shape] for arg in session.get_inputs()}
+            session.run(None, {name: np.ones(n, np.float32) for name, n in shapes.items()})
