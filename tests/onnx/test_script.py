@@ -88,6 +88,17 @@ def test_a_script_prints_the_same_as_under_onnxruntime(tmp_path: Path) -> None:
     assert ours == theirs
 
 
+def test_the_readme_s_example(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## onnxruntime's scripts")[2].partition("\n## ")[0]
+    code = section.partition("```python\n")[2].partition("```")[0]
+    said = run(tmp_path / "readme", "-c", code)
+    assert said[0].startswith("[NodeArg(name='x', type='tensor(float)', shape=['batch', 4])")
+    assert "[6, 3]" in said[2]
+    assert "f32_softmax" in "\n".join(said)
+    assert (tmp_path / "readme" / said[-1]).is_file()
+
+
 def test_its_trace_has_a_track_for_each_thread(tmp_path: Path) -> None:
     run(tmp_path / "ours", "-c", UNDER_TILEWORK, str(SCRIPT))
     (file,) = (tmp_path / "ours").glob("example*.json")
