@@ -98,7 +98,7 @@ def lines(
 # -- a product ------------------------------------------------------------------------------------
 
 K, N, M = 10, 11, 3
-PADDED, REST = 16, 4
+PADDED, ORDER, REST = 16, 16, 4
 
 
 def wide_panels(b: Array) -> Array:
@@ -112,7 +112,7 @@ def wide_panels(b: Array) -> Array:
         head[:8] = columns.sum(axis=0)
         pairs = columns.reshape(PADDED // 2, 2, 8).transpose(0, 2, 1)
         panels += [head.view(np.uint8), np.ascontiguousarray(pairs).view(np.uint8).ravel()]
-        panels.append(np.zeros(REST * 36, np.uint8))
+        panels.append(np.zeros(ORDER + REST * 36, np.uint8))
     return np.concatenate(panels)
 
 
@@ -135,8 +135,8 @@ def products() -> list[Case]:
     )  # fmt: skip
     before = packed.copy()
     for j in range(2):
-        before[j * each : j * each + 40] = 1
-        before[j * each + 64 : (j + 1) * each - REST * 36] = 1
+        before[j * each : j * each + 44] = 1
+        before[j * each + 64 : (j + 1) * each - ORDER - REST * 36] = 1
 
     def params(target: Target, **more: Any) -> GemmParams:
         given: dict[str, Any] = dict.fromkeys(GemmParams._fields, 0)

@@ -315,7 +315,7 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
     head = (const tw_head *)panel;
     tw_form form = (tw_form)head->form;
     if (form > TW_FORM_SIGNED || (form == TW_FORM_SIGNED) != a_signed ||
-        head->rest > tw_most_rest(p->k))
+        head->rest > tw_most_rest(p->k) || head->twos > padded / 8)
       return TW_INVALID_PARAMS;
 #ifndef TW_RELAXED
     if (form != TW_FORM_WIDE) return TW_INVALID_PARAMS;
@@ -328,6 +328,8 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
     uint32_t strips = (rows + most - 1) / most;
     int32_t sums[TW_ROWS * TW_COLUMNS];
     tw_strip s = {.k = (uint32_t)padded, .b = (const int8_t *)(head + 1), .sums = sums};
+    s.order = tw_order(head, p->k);
+    s.twos = head->twos;
     s.lda = form == TW_FORM_WIDE ? (uint32_t)padded * 2 : w.lda;
     for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip) {
       strip = rows / strips + (n < rows % strips);

@@ -74,50 +74,73 @@ static inline v128_t added(v128_t x, v128_t y, int positive) {
 
 #define MOST 128  // 255 * 128 <= 32767: the most that weights of one sign in a 16-bit sum may be
 
-// Moves what exceeds MOST in one 16-bit sum, four weights at w[0], w[1], w[32], w[33], to the rest.
-static inline void cut(int8_t *w, int8_t *rest) {
-  static const int places[4] = {0, 1, 32, 33};
-  int room = MOST, below = MOST;
-  for (int i = 0; i < 4; i++) {
-    int x = w[places[i]], kept = x;
-    if (x > room) kept = room;
-    if (x < -below) kept = -below;
-    if (kept > 0) room -= kept;
-    if (kept < 0) below += kept;
-    w[places[i]] = (int8_t)kept;
-    rest[places[i]] = (int8_t)(x - kept);
+// Whether a 16-bit sum of two groups of 4 steps, 4 columns, may saturate.
+static inline int saturates(v128_t x, v128_t y) {
+  v128_t over = wasm_i16x8_gt(added(x, y, 1), wasm_i16x8_splat(MOST));
+  over = wasm_v128_or(over, wasm_i16x8_lt(added(x, y, 0), wasm_i16x8_splat(-MOST)));
+  return wasm_v128_any_true(over);
+}
+
+static inline int eight_saturate(const int8_t *w) {
+  return saturates(wasm_v128_load(w), wasm_v128_load(w + 32)) ||
+         saturates(wasm_v128_load(w + 16), wasm_v128_load(w + 48));
+}
+
+static inline int four_saturate(const int8_t *w) {
+  v128_t none = wasm_i8x16_splat(0);
+  return saturates(wasm_v128_load(w), none) || saturates(wasm_v128_load(w + 16), none);
+}
+
+// What exceeds MOST in each pair of 32 weights goes to `rest`, in the order (2, 8, 2) of WIDE.
+static void cut(int8_t *w, int8_t *rest) {
+  for (uint32_t i = 0; i < 32; i += 2) {
+    int8_t *to = rest + i % 4 / 2 * 16 + i / 4 * 2;
+    for (uint32_t q = 0; q < 2; q++) {
+      int room = MOST, x = w[i + q];
+      if (q && (w[i] > 0) == (x > 0)) room -= w[i] < 0 ? -w[i] : w[i];
+      int kept = x > room ? room : x < -room ? -room : x;
+      w[i + q] = (int8_t)kept;
+      to[q] = (int8_t)(x - kept);
+    }
   }
 }
 
-// Makes a panel of the order (kp / 4, 8, 4) safe for sums of pairs; 0 when its rest is too long.
+static void swap(int8_t *a, int8_t *b) {
+  for (uint32_t i = 0; i < 64; i += 16) {
+    v128_t x = wasm_v128_load(a + i);
+    wasm_v128_store(a + i, wasm_v128_load(b + i));
+    wasm_v128_store(b + i, x);
+  }
+}
+
+// Makes a panel of the order (kp / 4, 8, 4) one of PAIRS; 0 when its rest is too long.
 static int make_pairs(tw_head *head, uint32_t k) {
   int8_t *data = (int8_t *)(head + 1);
+  uint32_t *order = (uint32_t *)tw_order(head, k);
   uint32_t *indices = (uint32_t *)tw_rest_indices(head, k);
   int8_t *blocks = (int8_t *)tw_rest_blocks(head, k);
-  uint32_t most = (uint32_t)tw_most_rest(k), count = 0, groups = (uint32_t)tw_padded(k) / 4;
-  v128_t limit = wasm_i16x8_splat(MOST), least = wasm_i16x8_splat(-MOST);
-  for (uint32_t g = 0; g < groups; g += 2, data += 64) {
-    v128_t x0 = wasm_v128_load(data), x1 = wasm_v128_load(data + 16);
-    v128_t y0 = wasm_v128_load(data + 32), y1 = wasm_v128_load(data + 48);
-    v128_t over = wasm_v128_or(wasm_i16x8_gt(added(x0, y0, 1), limit),
-                               wasm_i16x8_gt(added(x1, y1, 1), limit));
-    over = wasm_v128_or(over, wasm_i16x8_lt(added(x0, y0, 0), least));
-    over = wasm_v128_or(over, wasm_i16x8_lt(added(x1, y1, 0), least));
-    if (!wasm_v128_any_true(over)) continue;
-    int8_t rest[64];
-    for (uint32_t i = 0; i < 32; i += 2) cut(data + i, rest + i);
-    for (uint32_t h = 0; h < 2; h++) {
-      const int8_t *from = rest + 32 * h;
-      v128_t some = wasm_v128_or(wasm_v128_load(from), wasm_v128_load(from + 16));
-      if (!wasm_v128_any_true(some)) continue;
-      if (count == most) return 0;
-      indices[count] = g + h;
-      int8_t *to = blocks + 32 * count++;
-      for (uint32_t j = 0; j < TW_COLUMNS; j++)  // (8, 4) to (2, 8, 2)
-        for (uint32_t q = 0; q < 4; q++) to[q / 2 * 16 + 2 * j + q % 2] = from[4 * j + q];
+  uint32_t most = (uint32_t)tw_most_rest(k), rest = 0, eights = (uint32_t)tw_padded(k) / 8;
+  for (uint32_t i = 0; i < eights; i++) order[i] = 8 * i;
+  uint32_t first = 0, last = eights;  // before `first` none saturates, from `last` on all do
+  while (first < last) {
+    if (!eight_saturate(data + 64 * first)) {
+      first++;
+      continue;
     }
+    last--;
+    swap(data + 64 * first, data + 64 * last);
+    uint32_t step = order[first];
+    order[first] = order[last];
+    order[last] = step;
   }
-  head->rest = count;
+  head->twos = first;
+  for (uint32_t i = 2 * first; i < 2 * eights; i++) {
+    if (!four_saturate(data + 32 * i)) continue;
+    if (rest == most) return 0;
+    indices[rest] = order[i / 2] / 4 + i % 2;
+    cut(data + 32 * i, blocks + 32 * rest++);
+  }
+  head->rest = rest;
   return 1;
 }
 
@@ -152,12 +175,12 @@ uint32_t i8_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
                 p->b_signed ? 0 : 0x80};
     int8_t *data = (int8_t *)(head + 1);
     head->form = form;
-    head->rest = 0;
+    head->rest = head->twos = 0;
     add_up(head->sums, &s);
     fill(data, &s, form == TW_FORM_WIDE ? 2 : 4);
     if (form == TW_FORM_PAIRS && !make_pairs(head, p->k)) {
       head->form = TW_FORM_WIDE;
-      head->rest = 0;
+      head->rest = head->twos = 0;
       fill(data, &s, 2);
     }
   }

@@ -10,7 +10,7 @@
 #include "panel.h"
 
 #define TW_ROWS 5        // most rows of one call, WIDE, UNSIGNED and SIGNED
-#define TW_PAIRS_ROWS 3  // most rows of one call, PAIRS: four vectors of B are alive at a time
+#define TW_PAIRS_ROWS 4  // most rows of one call, PAIRS: four vectors of B are alive at a time
 
 #define TW_UNROLLED _Pragma("clang loop unroll(full)")
 #define TW_HIDE(pointer) __asm__("" : "+r"(pointer))
@@ -21,6 +21,8 @@ typedef struct tw_strip {
   uint32_t k;     // padded
   const int8_t *b;
   int32_t *sums;  // (rows, 8)
+  const uint32_t *order;  // of PAIRS, as in panel.h
+  uint32_t twos;
 } tw_strip;
 
 TW_INLINE void tw_store_sums(int32_t *to, v128_t sum[][2], int rows) {
@@ -54,23 +56,24 @@ TW_INLINE void tw_wide_rows(const tw_strip *s, int rows) {
 
 #ifdef TW_RELAXED
 TW_INLINE void tw_pairs_rows(const tw_strip *s, int rows) {
-  v128_t sum[TW_PAIRS_ROWS][2];
+  v128_t sum[TW_PAIRS_ROWS][2], ones = wasm_i16x8_splat(1);
+  TW_HIDE(ones);  // else V8 makes it anew each time
   const uint8_t *a[TW_PAIRS_ROWS];
   const int8_t *b = s->b;
+  const uint32_t *order = s->order;
   TW_UNROLLED for (int i = 0; i < rows; i++) {
     sum[i][0] = sum[i][1] = wasm_i32x4_splat(0);
     a[i] = (const uint8_t *)s->a + (uint32_t)i * s->lda;
   }
-  v128_t ones = wasm_i16x8_splat(1);
-  TW_HIDE(ones);
-  for (uint32_t p = s->k; p != 0; p -= 8) {
+  uint32_t n = 0;
+  for (; n < s->twos; n++, b += 64) {
     TW_HIDE(b);
+    uint32_t step = order[n];
     v128_t b00 = wasm_v128_load(b), b01 = wasm_v128_load(b + 16);
     v128_t b10 = wasm_v128_load(b + 32), b11 = wasm_v128_load(b + 48);
-    b += 64;
     TW_UNROLLED for (int i = 0; i < rows; i++) {
-      v128_t x = wasm_v128_load32_splat(a[i]), y = wasm_v128_load32_splat(a[i] + 4);
-      a[i] += 8;
+      const uint8_t *from = a[i] + step;
+      v128_t x = wasm_v128_load32_splat(from), y = wasm_v128_load32_splat(from + 4);
       v128_t one = wasm_i16x8_add(wasm_i16x8_relaxed_dot_i8x16_i7x16(b00, x),
                                   wasm_i16x8_relaxed_dot_i8x16_i7x16(b10, y));
       sum[i][0] = wasm_i32x4_add(sum[i][0], wasm_i32x4_dot_i16x8(one, ones));
@@ -79,6 +82,19 @@ TW_INLINE void tw_pairs_rows(const tw_strip *s, int rows) {
       sum[i][1] = wasm_i32x4_add(sum[i][1], wasm_i32x4_dot_i16x8(two, ones));
     }
   }
+  for (; n < s->k / 8; n++)
+    TW_UNROLLED for (int h = 0; h < 2; h++, b += 32) {
+      TW_HIDE(b);
+      uint32_t step = order[n] + 4 * (uint32_t)h;
+      v128_t b0 = wasm_v128_load(b), b1 = wasm_v128_load(b + 16);
+      TW_UNROLLED for (int i = 0; i < rows; i++) {
+        v128_t x = wasm_v128_load32_splat(a[i] + step);
+        v128_t one = wasm_i16x8_relaxed_dot_i8x16_i7x16(b0, x);
+        v128_t two = wasm_i16x8_relaxed_dot_i8x16_i7x16(b1, x);
+        sum[i][0] = wasm_i32x4_add(sum[i][0], wasm_i32x4_dot_i16x8(one, ones));
+        sum[i][1] = wasm_i32x4_add(sum[i][1], wasm_i32x4_dot_i16x8(two, ones));
+      }
+    }
   tw_store_sums(s->sums, sum, rows);
 }
 
@@ -118,6 +134,7 @@ TW_STRIPS_OF(whole)
 TW_STRIP_OF(pairs, 1)
 TW_STRIP_OF(pairs, 2)
 TW_STRIP_OF(pairs, 3)
+TW_STRIP_OF(pairs, 4)
 #endif
 
 #define TW_CALL(form, rows) case rows: tw_##form##_##rows(s); break;
@@ -125,7 +142,7 @@ TW_STRIP_OF(pairs, 3)
 static inline void tw_strip_any(const tw_strip *s, tw_form form, uint32_t rows) {
 #ifdef TW_RELAXED
   if (form == TW_FORM_PAIRS) {
-    switch (rows) { TW_CALL(pairs, 1) TW_CALL(pairs, 2) TW_CALL(pairs, 3) }
+    switch (rows) { TW_CALL(pairs, 1) TW_CALL(pairs, 2) TW_CALL(pairs, 3) TW_CALL(pairs, 4) }
     return;
   }
   if (form != TW_FORM_WIDE) {

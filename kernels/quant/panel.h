@@ -1,14 +1,16 @@
 // A packed panel: 8 columns of B, the second operand of every product of bytes.
 //
-//   tw_head | kp * 8 bytes of weights | rest indices, u32 | rest blocks, 32 bytes each
+//   tw_head | kp * 8 bytes of weights | order, u32 | rest indices, u32 | rest blocks, 32 bytes each
 //
 // The columns' bytes are i8; a u8 matrix is moved by -128, and so is its zero. kp is k rounded up to
 // a multiple of 8, filled with zeros. Which order the weights have, and whether anything lies in the
 // rest, is the panel's form:
 //
 //   WIDE      (kp / 2, 8, 2)  products of 16 bits, i32x4.dot_i16x8_s: exact on every engine
-//   PAIRS     (kp / 4, 8, 4)  pairs of byte products in 16 bits: the weights are made small enough
-//                             that nothing saturates, what is cut off lies in the rest
+//   PAIRS     (kp / 8, 2, 8, 4)  pairs of byte products, added up in 16 bits: eight steps of k after
+//                             the other in an order of their own. First the `twos`, whose products
+//                             may be added over all eight steps, then those that saturate beyond
+//                             four. What would saturate even so is cut off and lies in the rest
 //   UNSIGNED  (kp / 4, 8, 4)  i32x4.relaxed_dot where its second operand is all of u8
 //   SIGNED    (kp / 4, 8, 4)  the same where its second operand is all of i8
 //
@@ -29,7 +31,8 @@ typedef struct tw_head {
   int32_t sums[TW_COLUMNS];  // of each column, of the bytes as they are packed
   uint32_t form;
   uint32_t rest;  // blocks: 4 steps of k each, (2, 8, 2) as in WIDE
-  uint32_t unused[6];
+  uint32_t twos;
+  uint32_t unused[5];
 } tw_head;
 
 static inline uint64_t tw_padded(uint32_t k) {
@@ -39,12 +42,20 @@ static inline uint64_t tw_padded(uint32_t k) {
 // Most blocks of the rest; a panel that needs more becomes WIDE.
 static inline uint64_t tw_most_rest(uint32_t k) { return (tw_padded(k) / 128 + 1) * 4; }
 
+static inline uint64_t tw_order_length(uint32_t k) { return (tw_padded(k) / 8 + 3) / 4 * 4; }
+
 static inline uint64_t tw_panel_bytes(uint32_t k) {
-  return sizeof(tw_head) + tw_padded(k) * TW_COLUMNS + tw_most_rest(k) * (4 + 32);
+  return sizeof(tw_head) + tw_padded(k) * TW_COLUMNS + tw_order_length(k) * 4 +
+         tw_most_rest(k) * (4 + 32);
+}
+
+// Of PAIRS: the first step of k of each eight, as they lie.
+static inline const uint32_t *tw_order(const tw_head *head, uint32_t k) {
+  return (const uint32_t *)((const uint8_t *)(head + 1) + tw_padded(k) * TW_COLUMNS);
 }
 
 static inline const uint32_t *tw_rest_indices(const tw_head *head, uint32_t k) {
-  return (const uint32_t *)((const uint8_t *)(head + 1) + tw_padded(k) * TW_COLUMNS);
+  return tw_order(head, k) + tw_order_length(k);
 }
 
 static inline const int8_t *tw_rest_blocks(const tw_head *head, uint32_t k) {

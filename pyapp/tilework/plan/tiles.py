@@ -94,7 +94,8 @@ def gemm_tiles(m: int, n: int, k: int, batch: int, threads: int) -> GemmTiles:
 def quant_packed_bytes(k: int, n: int) -> int:
     """Bytes of B (k, n) packed for i8_gemm: panel.h's heads, weights and room for their rest."""
     padded = -(-k // _QUANT_GROUP) * _QUANT_GROUP
-    return -(-n // PANEL) * (64 + padded * PANEL + (padded // 128 + 1) * 4 * 36)
+    order = -(-padded // 32) * 16
+    return -(-n // PANEL) * (64 + padded * PANEL + order + (padded // 128 + 1) * 4 * 36)
 
 
 def quant_scratch(rows: int, k: int) -> int:
