@@ -328,10 +328,14 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
     uint32_t strips = (rows + most - 1) / most;
     int32_t sums[TW_ROWS * TW_COLUMNS];
     tw_strip s = {.k = (uint32_t)padded, .b = (const int8_t *)(head + 1), .sums = sums};
+    // All strips together read the next panel; the last one has none after it.
+    s.ahead = panel + (j + TW_COLUMNS < width ? bytes : 0);
+    s.ahead_step = 8 * TW_COLUMNS / strips;
     s.order = tw_order(head, p->k);
     s.twos = head->twos;
     s.lda = form == TW_FORM_WIDE ? (uint32_t)padded * 2 : w.lda;
-    for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip) {
+    uint32_t ahead = s.ahead_step * ((uint32_t)padded / 8);
+    for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip, s.ahead += ahead) {
       strip = rows / strips + (n < rows % strips);
       s.a = (form == TW_FORM_WIDE ? (const uint8_t *)w.wide : w.a) + (size_t)i * s.lda;
       tw_strip_any(&s, form, strip);
