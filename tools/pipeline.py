@@ -59,7 +59,6 @@ def _ready_for_browser() -> Path:
 def _install_tests() -> None:
     install("test")
     install("tokenizer")
-    install("engines")
 
 
 def demo(in_own_browser: bool, port: int) -> int:

@@ -57,6 +57,25 @@ def call(function: str, argument: object) -> str:
     return f"(async () => JSON.stringify(await ({function})({json.dumps(argument)})) ?? null)()"
 
 
+def answering(function: str, argument: object) -> str:
+    """The same as a script of WebDriver, which is given a function to call at the end.
+
+    Evaluated by the window: Firefox would give the script a global object of its own.
+    """
+    return (
+        "const done = arguments[arguments.length - 1];\n"
+        f"window.eval({json.dumps(call(function, argument))}).then((text) => done({{ text }}),\n"
+        "  (error) => done({ error: `${error} ${error.stack}` }));"
+    )
+
+
+def answer(said: Mapping[str, Any]) -> Any:
+    """What such a script was told: the function's result, or its error as EngineError."""
+    if "error" in said:
+        raise EngineError(said["error"])
+    return None if said.get("text") is None else json.loads(said["text"])
+
+
 def poll(look: Callable[[], _T | None], seconds: float, what: str, every: float = POLL) -> _T:
     """The first true thing that `look` returns; TimeoutError when there is none in time."""
     deadline = time.monotonic() + seconds

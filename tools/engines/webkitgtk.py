@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tools.engines.engine import EngineError, EnginePage, call, poll, program
+from tools.engines.engine import EngineError, EnginePage, answer, answering, poll, program
 from tools.serve import serving
 from tools.web_host import Host
 
@@ -25,10 +25,6 @@ _LIBRARIES = Path("/usr/lib")
 _START = 30  # seconds until the driver listens
 _PATIENCE = 120  # seconds for one command
 _POLL = 0.25  # seconds between two looks: each is a request of its own
-_ASYNCHRONOUS = """const done = arguments[arguments.length - 1];
-const failed = (error) => done({{ error: `${{error}} ${{error.stack}}` }});
-{promise}.then((text) => done({{ text }}), failed);
-"""
 
 
 class WebKitGTK:
@@ -111,11 +107,9 @@ class _Page:
         self._ask("POST", "/url", {"url": self._origin + path})
 
     def evaluate(self, function: str, argument: object = None) -> Any:
-        script = _ASYNCHRONOUS.format(promise=call(function, argument))
+        script = answering(function, argument)
         said = self._ask("POST", "/execute/async", {"script": script, "args": []})
-        if "error" in said:
-            raise EngineError(said["error"])
-        return None if said.get("text") is None else json.loads(said["text"])
+        return answer(said)
 
     def wait_for(self, function: str, seconds: float) -> None:
         question = f"() => Boolean(({function})())"

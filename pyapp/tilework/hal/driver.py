@@ -117,6 +117,9 @@ class Driver(Protocol):
     async def ended(self, queue: int, target: int, seconds: float) -> int:
         """As `wait` on a free event loop: computes nothing, comes back after `seconds` at most."""
 
+    async def rest(self) -> None:
+        """Leaves the event loop to whatever is due, timers and messages too."""
+
     def is_ready(self, thread: int) -> bool:
         """Whether the worker that owns this tw_thread takes tiles."""
 

@@ -8,7 +8,6 @@ cancelled **halts** the ring: nothing further is opened until `go_on`.
 
 from __future__ import annotations
 
-import asyncio
 import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -212,7 +211,7 @@ class Ring:
             if self._progress() == before:
                 self._pass(target, SLICE_TILES, 0)
                 self._watch()
-                await asyncio.sleep(0)
+                await self._driver.rest()
         return self._ended
 
     # -- the watchdog --------------------------------------------------------------------------
@@ -247,9 +246,7 @@ class Ring:
         if stuck and won:
             worker, command, tile = stuck
             record = struct.pack("<5I", command, *tile, worker)
-            self._memory.write(
-                record, self._slot(number) - self._queue + SUBMISSION_FAILED_COMMAND
-            )
+            self._memory.write(record, self._slot(number) - self._queue + SUBMISSION_FAILED_COMMAND)
         self._memory.write(struct.pack("<I", 1), QUEUE_HALTED)
         for behind in range(number + 1, self._pushed):
             at = behind % TW_RING * SUBMISSION_SIZE + SUBMISSION_STATUS

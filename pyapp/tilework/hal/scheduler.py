@@ -387,7 +387,7 @@ class Scheduler(Graph):
                 self._give()
             if call is not None:
                 self._run(call)
-            await asyncio.sleep(0)
+            await self._driver.rest()
 
     # -- host calls ----------------------------------------------------------------------------
 

@@ -181,6 +181,9 @@ class BrowserDriver:
     async def ended(self, queue: int, target: int, seconds: float) -> int:
         return int(await self._bridge.ended(queue, target, seconds * 1000))
 
+    async def rest(self) -> None:
+        await self._bridge.rest()
+
     def add_worker(self, queue: int, thread: int, stack_top: int) -> None:
         self._bridge.addWorker(queue, thread, stack_top, _IDLE_SPINS)
 

@@ -345,9 +345,7 @@ class DesktopDriver(VisibleMemory):
         latest = _UpToDate(machine.posted)
         machine.inboxes[thread] = deque([*machine.loaded.values(), latest])
         name = f"tilework {len(self._workers) + 1}"
-        worker = _Worker(
-            target=machine.work, args=(thread, stack_top), name=name, daemon=True
-        )
+        worker = _Worker(target=machine.work, args=(thread, stack_top), name=name, daemon=True)
         self._announce(QUEUE_POSTED, machine.posted)
         worker.start()
         self._workers.append(worker)
@@ -396,6 +394,9 @@ class DesktopDriver(VisibleMemory):
             if there or word(queue + QUEUE_HALTED).value or time.monotonic() >= deadline:
                 return ended
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def rest(self) -> None:
+        await asyncio.sleep(0)
 
     def is_ready(self, thread: int) -> bool:
         word = self._machine.word
