@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,8 +93,7 @@ def _installers() -> list[tuple[str, list[list[str]]]]:
 # -- a running browser -----------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Shared:
+class _Shared(threading.local):
     """Playwright allows one instance a thread; whoever opens a second time shares the first."""
 
     users: int = 0

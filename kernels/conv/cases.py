@@ -88,7 +88,12 @@ def windows(
     fill: float,
 ) -> Array:  # fmt: skip
     """(batch, *output, taps, c) of x (batch, d, h, w, c) in float64."""
-    room = [(p, 64) for p in padding]
+    room = [
+        (p, max(0, (o - 1) * s + (k - 1) * d + 1 - p - n))
+        for p, o, s, k, d, n in zip(
+            padding, output, stride, kernel, dilation, x.shape[1:4], strict=True
+        )
+    ]
     wide = np.pad(x.astype(np.float64), [(0, 0), *room, (0, 0)], constant_values=fill)
     parts = []
     for tap in product(*map(range, kernel)):

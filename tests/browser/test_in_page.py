@@ -1,28 +1,38 @@
 """The suites of the HAL and the kernels, run by pytest inside Pyodide, in every engine there is.
 
 The test files are the desktop's own (tests/hal, tests/kernels); in_page/ has what carries them
-there, and in_page/pages.py says which pages there are. One page runs all of them; here each of
-their files is a test, and a line with the totals of each page is printed as it ends. `--suite`
-chooses one of the suites.
+there, and in_page/pages.py says which pages there are. Pages run side by side as far as there are
+cores. One page runs all of its files; here each of them is a test, and a line with the totals of
+each page is printed. `--suite` chooses one of the suites.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.browser.in_page.outside import Outcome, host, run_tests
+from tests.browser.in_page.outside import (
+    NEXT_PYODIDE,
+    PYODIDE,
+    Outcome,
+    host,
+    packages,
+    project,
+    run_tests,
+)
 from tests.browser.in_page.pages import MODES, Case, cases, suite
+from tests.browser.in_page.side_by_side import side_by_side
 from tests.conftest import TALLY
 from tools.engines import ENGINES
 
 pytestmark = pytest.mark.browser
 
 CASES = cases()
-PATIENCE = 900  # seconds for all of a page's tests
+PATIENCE = 600  # seconds for all of a page's tests
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -49,31 +59,41 @@ def pages_of(config: pytest.Config) -> dict[str, tuple[str, ...]]:
 
 
 @pytest.fixture(scope="module")
-def outcome_of(
-    request: pytest.FixtureRequest, dist: Path, browser: object
-) -> Callable[[str], Outcome]:
-    """What the page of a case has done: run when first asked for, and closed by then."""
-    del browser
+def outcome_of(request: pytest.FixtureRequest, dist: Path) -> Callable[[str], Outcome]:
+    """What the page of a case has done. All pages begin when the first is asked for."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
     tally = request.config.stash[TALLY]
-    absent = cache(lambda engine: ENGINES[engine].absent())
+    names: dict[str, None] = {}
+    for item in request.session.items:
+        if isinstance(item, pytest.Function) and item.path == request.path:
+            names[str(item.callspec.params["name"])] = None
+    absent = {name: ENGINES[name].absent() for name in {CASES[n].engine for n in names}}
+    files = {name: files_of(CASES[name], request.config) for name in names}
+    packages(), project()  # made once, before there are threads
 
-    @cache
     def run(name: str) -> Outcome:
         case = CASES[name]
-        files = files_of(case, request.config)
         with ENGINES[case.engine].open(host(dist, case.isolated)) as page:
             ended = run_tests(
                 page,
-                files,
+                files[name],
                 case.threads,
                 registered=case.registered,
                 seconds=PATIENCE,
                 memory=MODES[case.mode].memory,
+                pyodide=NEXT_PYODIDE if case.next_pyodide else PYODIDE,
             )
             if ended.fault:
                 ended.printed += page.console[-20:]
-        if case.registered:
+        return ended
+
+    cores = {name: max(CASES[name].threads) for name in names if not absent[CASES[name].engine]}
+    pages = side_by_side(cores, os.cpu_count() or 1, run)
+
+    @cache
+    def told(name: str) -> Outcome:
+        case, ended = CASES[name], pages[name].result()
+        if case.counted:
             for test in ended.tests:
                 tally.add(case.engine, case.mode, test.id, test.outcome, case.threads)
             if ended.fault:
@@ -83,11 +103,11 @@ def outcome_of(
         return ended
 
     def ask(name: str) -> Outcome:
-        why = absent(CASES[name].engine)
-        if why:
-            tally.absent[CASES[name].engine] = why
-            pytest.skip(f"{CASES[name].engine}: {why}")
-        return run(name)
+        engine = CASES[name].engine
+        if absent[engine]:
+            tally.absent[engine] = absent[engine]
+            pytest.skip(f"{engine}: {absent[engine]}")
+        return told(name)
 
     return ask
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.bare_host import host
-from tests.kernels.harness import OK, Case, judge, tables
+from tests.kernels.harness import OK, SCRATCH, Case, judge, tables
 from tilework.core.errors import KernelFailure
 from tilework.hal import Buffer, Device, open_device
 
@@ -61,5 +61,6 @@ def test_cases(device: Device, family: str) -> None:
     """All of a family's cases, one after the other on one device, failures among them."""
     (table,) = (t for t in TABLES if t.family == family)
     for case in table.cases:
-        if 0 not in case.counts:
+        # A device gives a kernel all of its thread's scratch, which is more than too little.
+        if 0 not in case.counts and case.status != SCRATCH:
             _run(device, case)

@@ -77,6 +77,7 @@ class Outcome:
     running: str = ""  # what was started and has not ended
     value: Any = None
     fault: str = ""  # why not everything ran; empty when everything did
+    seconds: float = 0.0  # from an open page until it was done
 
     def count(self, outcome: str) -> int:
         return sum(test.outcome == outcome for test in self.tests)
@@ -88,7 +89,8 @@ class Outcome:
         seconds = sum(test.seconds for test in self.tests)
         threads = "/".join(str(d["threads"]) for d in self.devices)
         fault = f"; {self.fault.splitlines()[0]}" if self.fault else ""
-        return f"{counts} in {seconds:.0f} s, threads {threads}{fault}"
+        took = f"{seconds:.0f} s of the page's {self.seconds:.0f}"
+        return f"{counts} in {took}, threads {threads}{fault}"
 
 
 PYODIDE = "/pyodide/"  # the site's own
@@ -151,6 +153,7 @@ def run(
         "numpy": pyodide == PYODIDE,
     }
     outcome = Outcome()
+    began = time.monotonic()
     said: list[str] = []
     try:
         page.goto("/site.json")
@@ -162,6 +165,7 @@ def run(
         said += page.evaluate(_TAKE)
     except EngineError as error:
         outcome.fault = f"the page ended: {error}"
+    outcome.seconds = time.monotonic() - began
     for message in map(json.loads, said):
         kind = message.pop("kind")
         if kind == "start":

@@ -42,7 +42,8 @@ class Takes:
 
 
 TAKES: Mapping[str, Takes] = {
-    "chromium": Takes(threads=4),
+    # To a kernel a shared heap is what an arena is; inline's memory is not shared.
+    "chromium": Takes(threads=4, kernels_in=("arena", "inline")),
     "firefox": Takes(threads=2, kernels_in=("arena",)),
     # MiniBrowser has no shared memory unless it is started with flags of its own.
     "webkitgtk": Takes(threads=1, modes=("inline",)),
@@ -52,19 +53,27 @@ _IN_A_NOTEBOOK = (
     ("heap", 2, "test_threads.py"),
     ("inline", 1, "test_failures.py"),
 )
+_IN_THE_NEXT_PYODIDE = ("heap", "inline")
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One page. `registered`: Python is given the bridge, as a site of our own does, or has to
-    evaluate the wheel's, as in a notebook. With `files` only those run."""
+    evaluate the wheel's, as in a notebook. `next_pyodide`: 314, for which no package registry has a
+    NumPy, so the layers above the HAL are not tried. With `files` only those run."""
 
     engine: str
     mode: str
     threads: tuple[int, ...]
     suites: tuple[str, ...] = SUITES
     registered: bool = True
+    next_pyodide: bool = False
     files: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> bool:
+        """Whether its tests are counted as the engine's and the mode's."""
+        return self.registered and not self.next_pyodide
 
     @property
     def isolated(self) -> bool:
@@ -92,4 +101,8 @@ def cases() -> dict[str, Case]:
         files = (DRIVER, f"tests/hal/{file}")
         case = Case("chromium", name, (count,), registered=False, files=files)
         found[f"chromium {name} in a notebook"] = case
+    for name in _IN_THE_NEXT_PYODIDE:
+        bare = tuple(file for file in suite("hal") if file != DRIVER)  # which imports NumPy
+        case = Case("chromium", name, MODES[name].threads, next_pyodide=True, files=bare)
+        found[f"chromium {name} in Pyodide 314"] = case
     return found
