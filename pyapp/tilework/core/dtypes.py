@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from tilework.core.errors import InvalidArgument, NotImplemented
+# Not by their names: the __eq__ that dataclass writes here returns what NotImplemented is here.
+from tilework.core import errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def from_numpy(dtype: Any) -> DType:
     found = STRING if name == "object" else BY_NAME.get(name)
     # A narrow dtype has a field, all others have none; ml_dtypes' own are converted when fed.
     if found is None or not getattr(dtype, "isnative", True) or bool(fields) != bool(found.wide):
-        raise InvalidArgument(
+        raise errors.InvalidArgument(
             f"dtype {dtype} has no counterpart on the device; use one of {', '.join(BY_NAME)}"
         )
     return found
@@ -114,5 +115,5 @@ def from_onnx(number: int, where: str) -> DType:
     """The DType of a TensorProto.DataType; `where` names the tensor in the error."""
     found = BY_ONNX.get(number)
     if found is None:
-        raise NotImplemented(f"{where}: ONNX data type {number} is not supported")
+        raise errors.NotImplemented(f"{where}: ONNX data type {number} is not supported")
     return found

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tilework.core.config import IN_PLACE
+from tilework.core.config import VALUE_LIMIT
 from tilework.core.errors import InvalidArgument
 from tilework.engine.resident import Resident, copy_on_device, host_array
 from tilework.hal import Device
@@ -101,10 +101,10 @@ CONTROL: dict[str, Control] = {
 
 
 def _pinned(device: Device, values: Sequence[Any]) -> list[Any]:
-    """Values that every turn reads: large arrays go to the device once."""
+    """Values that every turn reads: arrays too large to be shapes go to the device once."""
     result = list(values)
     for index, value in enumerate(values):
-        if isinstance(value, np.ndarray) and value.nbytes >= IN_PLACE and value.dtype != object:
+        if isinstance(value, np.ndarray) and value.size > VALUE_LIMIT and value.dtype != object:
             result[index] = Resident.of(device, value)
     return result
 

@@ -200,7 +200,7 @@ class Stages:
         self._untyped = () if typed else self.names
         self._by_value = value_inputs(graph)
         self._stages: dict[Key, Stage] = {}
-        # What is better left on the device: all but what decides shapes.
+        # What is better left on the device: all but what may decide shapes.
         self.reads = {name for name in self.names if name not in self._by_value}
 
     def find(self, values: Mapping[str, Any], slots: bool) -> Stage:
@@ -240,7 +240,8 @@ class Stages:
             shape = getattr(value, "shape", None)
             if shape is None or value.dtype == object:
                 continue
-            if direct or count(shape) <= VALUE_LIMIT:
+            # Shapes are made of integers.
+            if direct or (count(shape) <= VALUE_LIMIT and _integral(value)):
                 known[name] = on_host(value)
         return known
 
@@ -274,6 +275,8 @@ class Body:
 
     def call(self, values: Sequence[Any], host: Collection[int], watch: Watch) -> list[Any]:
         """The outputs; those whose numbers are in `host` as the host has them."""
+        if watch.stop is not None:
+            watch.stop.check()  # a turn may submit nothing
         feeds = dict(zip(self._inputs, values, strict=True))
         pairs = list(zip(self.graph.outputs, self._passed, strict=True))
         names = [value.name for value, passed in pairs if not passed]
@@ -325,6 +328,11 @@ def _dtype_key(value: Any) -> str:
     if isinstance(value, Resident):
         return value.dtype.name
     return from_numpy(value.dtype).name if isinstance(value, np.ndarray) else ""
+
+
+def _integral(value: Any) -> bool:
+    dtype = value.dtype if isinstance(value, Resident) else from_numpy(value.dtype)
+    return dtype.kind in "iub"
 
 
 def _info(value: Any, known: Any) -> Info | None:

@@ -64,7 +64,9 @@ def _if(attrs: Attrs, condition: Array, *captured: Any) -> tuple[Any, ...]:
     return tuple(call(attrs["then" if truth(condition) else "else"], captured))
 
 
-def _loop(attrs: Attrs, count: Any, condition: Any, *values: Any) -> tuple[Any, ...]:
+def _loop(
+    attrs: Attrs, count: Any = None, condition: Any = None, *values: Any
+) -> tuple[Any, ...]:
     body, carried = attrs["body"], attrs["carried"]
     state, captured = list(values[:carried]), values[carried:]
     ends = body.outputs[1 + carried :]
@@ -131,6 +133,6 @@ def _sequence_map(attrs: Attrs, sequence: Any, *values: Any) -> tuple[list[Any],
 
 
 define_dynamic("if", (1, -1), _if, outputs=-1)
-define_dynamic("loop", (2, -1), _loop, outputs=-1)
+define_dynamic("loop", (0, -1), _loop, outputs=-1)
 define_dynamic("scan", (1, -1), _scan, outputs=-1)
 define_dynamic("sequence_map", (1, -1), _sequence_map, outputs=-1)
