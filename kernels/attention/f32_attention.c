@@ -8,7 +8,8 @@
 // Keys are taken in blocks; block by block a row keeps its maximum, its sum of exponentials and its
 // unfinished output, which are rescaled when the maximum grows (Milakov and Gimelshein, Online
 // normalizer calculation for softmax, 2018). As in the decomposed graph, a row whose scores are all
-// equal is an average, and one whose scores are all -inf, or contain NaN or +inf, is NaN.
+// equal is an average, and one whose scores are all -inf, or contain NaN or +inf, is NaN; with
+// hidden_zero all -inf is 0.
 //
 // Scratch, in floats: keys turned into panels (block, head_size) | values in panels (block, wide) |
 // scores (16, block) | for each row of the tile `wide` sums, its maximum and its sum;
@@ -202,7 +203,9 @@ uint32_t f32_attention(const tw_dispatch *d, const tw_tile *t) {
 
   for (uint32_t i = 0; i < rows; i++) {
     const float *x = sums + (size_t)i * wide;
-    float *y = out + (size_t)i * p->out_row, by = 1 / states[i].sum;
+    // The largest score's exponential is 1: only a row that is -inf throughout has a sum of 0.
+    float sum = states[i].sum, by = sum == 0 && p->hidden_zero ? 0 : 1 / sum;
+    float *y = out + (size_t)i * p->out_row;
     uint32_t j = 0;
     for (; j + 4 <= p->value_size; j += 4)
       wasm_v128_store(y + j, wasm_f32x4_mul(wasm_v128_load(x + j), tw_splat(by)));

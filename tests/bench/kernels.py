@@ -61,7 +61,7 @@ def attention(build: str, length: int, size: int, heads: int) -> dict[str, Any]:
     whole, one = 3 * length * width, (0, size, 3 * width)  # strides of q, of k and of v
     strides = (*one, *one, *one, 0, size, width, 0, 0, 0, 1)
     params = AttentionParams._make(
-        (length, length, size, size, *strides, cut.tile_rows, size**-0.5)
+        (length, length, size, size, *strides, cut.tile_rows, size**-0.5, 0)
     )
     return {
         "name": build,

@@ -147,7 +147,7 @@ def run(case: Case, build: str, seed: int = 0) -> None:
     out = np.full(b * case.queries * h * width - 3, -7.25, np.float32)
     all_strides = (*strides[0], *strides[1], *strides[2], *out_strides, *mask_strides)
     params = AttentionParams._make(
-        (case.queries, case.keys, size, value, *all_strides, case.tile_rows, scale)
+        (case.queries, case.keys, size, value, *all_strides, case.tile_rows, scale, 0)
     )
     counts = (-(-case.queries // case.tile_rows), h, b)
     need = scratch_bytes(case.tile_rows, size, value, case.block or case.keys)
@@ -217,14 +217,33 @@ def test_average_of_a_fully_masked_row(build: str) -> None:
     ones = np.ones(8, np.float32)
     out = np.zeros(1, np.float32)
     mask = np.full(8, LOWEST, np.float32)
-    params = AttentionParams(1, 8, 1, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1.0)
+    params = AttentionParams(1, 8, 1, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1.0, 0)
     need = scratch_bytes(1, 1, 1, 8)
     arrays: list[Array | None] = [ones[:1], ones, v, mask, out]
     assert host(build).run(F32_ATTENTION, (1, 1, 1), params, arrays, need) == 0
     assert out[0] == 3.5
 
 
-GOOD = AttentionParams(2, 3, 4, 5, 0, 0, 4, 0, 0, 4, 0, 0, 5, 0, 0, 5, 0, 0, 3, 1, 2, 1.0)
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("zero", [0, 1])
+def test_a_row_that_sees_nothing(build: str, zero: int) -> None:
+    """Is NaN, or 0 where the caller wants that; others are as they were."""
+    keys = 12
+    v = np.arange(keys, dtype=np.float32)
+    ones = np.ones(keys, np.float32)
+    out = np.zeros(2, np.float32)
+    mask = np.zeros(2 * keys, np.float32)
+    mask[:keys] = INFINITE
+    strides = (0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, keys, 1)
+    params = AttentionParams._make((2, keys, 1, 1, *strides, 2, 1.0, zero))
+    need = scratch_bytes(2, 1, 1, 8)  # the keys in two blocks
+    arrays: list[Array | None] = [ones[:2], ones, v, mask, out]
+    assert host(build).run(F32_ATTENTION, (1, 1, 1), params, arrays, need) == 0
+    assert out[0] == 0 if zero else np.isnan(out[0])
+    assert out[1] == 5.5
+
+
+GOOD = AttentionParams(2, 3, 4, 5, 0, 0, 4, 0, 0, 4, 0, 0, 5, 0, 0, 5, 0, 0, 3, 1, 2, 1.0, 0)
 SIZES = {"q": 8, "k": 12, "v": 15, "mask": 6, "out": 10}
 
 

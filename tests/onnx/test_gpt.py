@@ -51,14 +51,16 @@ class Writer:
     def norm(self) -> str:
         return self.weight(WIDTH, scale=0.1, around=1.0)
 
-    def model(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> bytes:
+    def model(
+        self, inputs: dict[str, Any], outputs: dict[str, Any], opset: int = 17
+    ) -> bytes:
         fed, read = (
             [helper.make_tensor_value_info(name, *kind) for name, kind in one.items()]
             for one in (inputs, outputs)
         )
         graph = helper.make_graph(self.nodes, "gpt", fed, read, self.stored)
-        opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
-        content: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=8
+        opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
+        content: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10
                                            ).SerializeToString()  # fmt: skip
         return content
 
@@ -174,6 +176,38 @@ def plain() -> bytes:
     return w.model({"ids": IDS, "positions": IDS, **pasts}, {"logits": LOGITS, **presents})
 
 
+def modern() -> bytes:
+    """Attention, RotaryEmbedding and RMSNormalization of ONNX's opset 23."""
+    w = Writer()
+    x = w.op("Gather", w.weight(WORDS, WIDTH), "ids")
+    angles = np.arange(ROOM)[:, None] * 0.7 ** np.arange(SIZE // 2)
+    cos, sin = (w.store(f(angles).astype("f4")) for f in (np.cos, np.sin))
+    for layer in range(LAYERS):
+        y = w.op("RMSNormalization", x, w.norm(), epsilon=1e-6)
+        q, k, v = (w.op("MatMul", y, w.weight(WIDTH, n * SIZE)) for n in (HEADS, SHARED, SHARED))
+        q, k = (
+            w.op("RotaryEmbedding", one, cos, sin, "positions", num_heads=heads)
+            for one, heads in ((q, HEADS), (k, SHARED))
+        )
+        w.op(
+            "Attention", q, k, v, "", f"key_{layer}", f"value_{layer}", is_causal=1,
+            out=[f"a{layer}", f"new_key_{layer}", f"new_value_{layer}"], q_num_heads=HEADS,
+            kv_num_heads=SHARED,
+        )  # fmt: skip
+        x = w.op("Add", x, w.op("MatMul", f"a{layer}", w.weight(WIDTH, WIDTH)))
+        y = w.op("RMSNormalization", x, w.norm(), epsilon=1e-6)
+        up = w.op("Gelu", w.op("MatMul", y, w.weight(WIDTH, 96)))
+        x = w.op("Add", x, w.op("MatMul", up, w.weight(96, WIDTH)))
+    w.op("MatMul", x, w.weight(WIDTH, WORDS), out=["logits"])
+    sides = [f"{side}_{layer}" for layer in range(LAYERS) for side in ("key", "value")]
+    form: list[Any] = ["batch", SHARED, "past", SIZE]
+    pasts = dict.fromkeys(sides, (TensorProto.FLOAT, form))
+    presents = {f"new_{name}": (TensorProto.FLOAT, [*form[:2], "all", SIZE]) for name in sides}
+    return w.model(
+        {"ids": IDS, "positions": IDS, **pasts}, {"logits": LOGITS, **presents}, opset=23
+    )
+
+
 def generate(session: Any, value: Callable[[Any], Any], steps: int) -> tuple[list[Any], list[Any]]:
     """Greedy tokens and all logits of a prompt of 5 and what follows, caches as OrtValues."""
     ids = np.array([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
@@ -200,7 +234,7 @@ def generate(session: Any, value: Callable[[Any], Any], steps: int) -> tuple[lis
     return tokens, logits
 
 
-@pytest.mark.parametrize("model", [gpt2, llama, plain])
+@pytest.mark.parametrize("model", [gpt2, llama, plain, modern])
 def test_generates_as_onnxruntime(model: Callable[[], bytes]) -> None:
     content = model()
     options = onnxruntime.SessionOptions()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tilework.plan.lowering import Lowering
 from tilework.plan.lowerings import channel, elementwise, move, quant, reduce, transformer
-from tilework.plan.lowerings.attention import attention
+from tilework.plan.lowerings.attention import attention, scaled
 from tilework.plan.lowerings.conv import conv, conv_transpose
 from tilework.plan.lowerings.matmul import matmul
 
@@ -40,6 +40,8 @@ LOWERINGS: dict[str, Lowering] = {
     "matmul": matmul,
     "fused_matmul": matmul,
     "attention": attention,
+    "scaled_attention": scaled,
+    "rotary_embedding": transformer.rotary_embedding,
     "rms_normalization": reduce.rms_norm,
     "residual_rms_normalization": reduce.residual_rms,
     "kv_append": transformer.append,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tilework.core.dtypes import FLOAT32
+import numpy as np
+
+from tilework.core.dtypes import BOOL, FLOAT32, INT64
+from tilework.core.shapes import broadcast_two
 from tilework.hal.kernels.attention import F32_ATTENTION, AttentionParams
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan import tiles
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowerings.elementwise import binary, compare, where
 from tilework.plan.tensor import Tensor
 
 
@@ -27,16 +32,27 @@ def attention(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
     assert q is not None and k is not None and v is not None
     if q.dtype is not FLOAT32:
         return f"no kernel for {node.op} of {q.dtype}"
-    q, k, v = _rows(b, q), _rows(b, k), _rows(b, v)
-    batch, heads, rows, _ = q.shape
-    keys, values = v.shape[2:]
-    out = _output(b, node, (batch, heads, rows, values))
-    wide = None if mask is None else mask.broadcast_to((batch, heads, rows, keys))
-    group = heads // max(k.shape[1], 1)
-    for one in range(group):  # of the heads that share keys, all firsts, all seconds, …
-        parts = [_every(tensor, one, group) for tensor in (q, wide, out)]
-        _emit(b, node, parts[0], k, v, parts[1], parts[2])
+    out = _output(b, node, (*q.shape[:3], v.shape[3]))
+    attrs: Any = node.attrs
+    _attend(b, (q, k, v, mask), out, float(attrs.get("scale", 1.0)), 0)
     return [out]
+
+
+def _attend(
+    b: Builder,
+    operands: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    out: Tensor,
+    scale: float,
+    hidden_zero: int,
+) -> None:
+    """out = softmax(scale q kᵀ + mask) v, all (batch, heads, rows, features), through strides."""
+    q, k, v = (_rows(b, tensor) for tensor in operands[:3])
+    mask = operands[3]
+    wide = None if mask is None else mask.broadcast_to((*q.shape[:3], v.shape[2]))
+    group = q.shape[1] // max(k.shape[1], 1)
+    for one in range(group):  # of the heads that share keys, all firsts, all seconds, …
+        mine, hiding, result = (_every(tensor, one, group) for tensor in (q, wide, out))
+        _emit(b, (mine, k, v, hiding), result, scale, hidden_zero)
 
 
 def _every(tensor: Tensor | None, first: int, step: int) -> Any:
@@ -47,13 +63,17 @@ def _every(tensor: Tensor | None, first: int, step: int) -> Any:
 
 
 def _emit(
-    b: Builder, node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor
+    b: Builder,
+    operands: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    out: Tensor,
+    scale: float,
+    hidden_zero: int,
 ) -> None:
+    q, k, v, mask = operands
     batch, heads, rows, features = q.shape
     keys, values = v.shape[2:]
     steps = (0, 0, 0, 0) if mask is None else mask.strides
     cut = tiles.attention_tiles(rows, keys, features, values, heads, batch, b.threads)
-    attrs: Any = node.attrs
     params = AttentionParams(
         query_length=rows,
         key_length=keys,
@@ -76,7 +96,8 @@ def _emit(
         mask_row=steps[2],
         mask_column=steps[3],
         tile_rows=cut.tile_rows,
-        scale=float(attrs.get("scale", 1.0)),
+        scale=scale,
+        hidden_zero=hidden_zero,
     )
     counts = cut.counts(rows, heads, batch)
     b.emit(F32_ATTENTION, counts, params, (q, k, v, mask, out), cut.scratch)
@@ -93,3 +114,136 @@ def _output(b: Builder, node: Node, shape: tuple[int, ...]) -> Tensor:
         out = b.new(FLOAT32, (batch, rows, heads, values)).transposed((0, 2, 1, 3))
         return replace(out, shape=shape)
     return b.new(FLOAT32, shape)
+
+
+# -- ONNX's Attention --------------------------------------------------------------------------
+
+
+def scaled(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """Caches by copies, masks by elementwise kernels, then the same."""
+    q, k, v, mask, past_key, past_value, lengths = [*inputs, None, None, None, None][:7]
+    assert q is not None and k is not None and v is not None
+    attrs: Any = node.attrs
+    if any(tensor.dtype is not FLOAT32 for tensor in (q, k, v)):
+        return f"no kernel for {node.op} of {q.dtype}"
+    if attrs.get("softcap", 0.0) or attrs.get("precision") not in (None, "float32"):
+        return "no kernel for a cap of the scores or another precision"
+    if any(b.uses(name) for name in node.outputs[3:]):
+        return "the scores are asked for"
+    if mask is not None and mask.dtype not in (FLOAT32, BOOL):
+        return f"no kernel for a mask of {mask.dtype}"
+    flat = len(q.shape) == 3
+    q = apart(b, q, attrs.get("q_heads", 0))
+    k, v = (apart(b, one, attrs.get("kv_heads", 0)) for one in (k, v))
+    before = 0
+    if past_key is not None and past_value is not None:
+        before = past_key.shape[2]
+        k, v = _behind(b, past_key, k), _behind(b, past_value, v)
+    rows, keys = q.shape[2], k.shape[2]
+    hiding = _hiding(b, attrs, mask, (rows, keys), before, lengths)
+    if isinstance(hiding, str):
+        return hiding
+    scale = attrs.get("scale") or 1 / math.sqrt(q.shape[3] or 1)
+    batch, heads, values = q.shape[0], q.shape[1], v.shape[3]
+    if flat:
+        y = b.new(FLOAT32, (batch, rows, heads, values))
+        out = y.transposed((0, 2, 1, 3))
+        whole = y.reshaped((batch, rows, heads * values))
+        assert whole is not None  # a dense tensor takes any shape
+    else:
+        whole = out = _output(b, node, (batch, heads, rows, values))
+    _attend(b, (q, k, v, hiding), out, float(scale), 1)
+    return [whole, k, v, whole][: len(node.outputs)]
+
+
+def apart(b: Builder, x: Tensor, heads: int) -> Tensor:
+    """(batch, heads, rows, features) of (batch, rows, heads · features), or itself."""
+    if len(x.shape) == 4:
+        return x
+    shape = (*x.shape[:2], heads, x.shape[2] // heads)
+    view = x.reshaped(shape) or b.dense(x).reshaped(shape)
+    assert view is not None  # a dense tensor takes any shape
+    return view.transposed((0, 2, 1, 3))
+
+
+def _behind(b: Builder, past: Tensor, new: Tensor) -> Tensor:
+    held, rows = past.shape[2], new.shape[2]
+    y = b.new(new.dtype, (*new.shape[:2], held + rows, new.shape[3]))
+    b.copy(past, replace(y, shape=past.shape))
+    b.copy(new, replace(y, shape=new.shape, offset=y.offset + held * y.strides[2]))
+    return y
+
+
+def _hiding(
+    b: Builder,
+    attrs: Any,
+    mask: Tensor | None,
+    extents: tuple[int, int],
+    before: int,
+    lengths: Tensor | None,
+) -> Tensor | str | None:
+    """What is added to the scores: -inf where a key is hidden."""
+    rows, keys = extents
+    left, right = attrs.get("left", -1), attrs.get("right", -1)
+    causal = bool(attrs.get("causal", 0))
+    seen: Tensor | None = None
+    if lengths is not None:
+        if left >= 0 or right >= 0 or lengths.dtype is not INT64:
+            return "no kernel for windows of padded keys"
+        # A key is seen if it is below the length; causal, if so many places before it.
+        place: Any = np.arange(keys, dtype=np.int64)
+        if causal:
+            place = place + rows - np.arange(rows)[:, None]
+        bound = replace(
+            lengths, shape=(*lengths.shape, 1, 1, 1), strides=(*lengths.strides, 0, 0, 0)
+        )
+        place = place.reshape(1, 1, -1, keys)
+        shape = (lengths.shape[0], *place.shape[1:])
+        op = "less_or_equal" if causal else "less"
+        seen = _one(compare(b, Node(op, (), ()), (b.local(place, INT64), bound), (
+            Info(BOOL, shape),
+        )))  # fmt: skip
+        seen = _added(b, seen)
+    else:
+        ahead = np.arange(keys) - (np.arange(rows)[:, None] + before)
+        hidden = (ahead > 0) & causal
+        hidden |= (ahead < -left) & (left >= 0)
+        hidden |= (ahead > right) & (right >= 0)
+        if hidden.any():
+            seen = b.local(np.where(hidden, np.float32(-np.inf), np.float32(0)), FLOAT32)
+    if mask is None:
+        return seen
+    if mask.dtype is BOOL:
+        mask = _added(b, mask)
+    if mask.shape[-1] < keys:  # keys that the mask does not know are hidden
+        wide = b.new(FLOAT32, (*mask.shape[:-1], keys))
+        known = mask.shape[-1]
+        b.copy(mask, replace(wide, shape=mask.shape))
+        rest = replace(
+            wide,
+            shape=(*mask.shape[:-1], keys - known),
+            offset=wide.offset + known * wide.strides[-1],
+        )
+        nothing = b.local(np.full((1,) * len(rest.shape), -np.inf, np.float32), FLOAT32)
+        b.copy(nothing.broadcast_to(rest.shape), rest)
+        mask = wide
+    if seen is None:
+        return mask
+    whole = broadcast_two(mask.shape, seen.shape)
+    assert whole is not None  # infer has checked it
+    return _one(binary(b, Node("add", (), ()), (mask, seen), (Info(FLOAT32, whole),)))
+
+
+def _added(b: Builder, seen: Tensor) -> Tensor:
+    """0 where it is true, else -inf."""
+    numbers = [
+        b.local(np.full((1,) * len(seen.shape), number, np.float32), FLOAT32)
+        for number in (0.0, -np.inf)
+    ]
+    info = Info(FLOAT32, seen.shape)
+    return _one(where(b, Node("where", (), ()), (seen, *numbers), (info,)))
+
+
+def _one(lowered: Lowered) -> Tensor:
+    assert not isinstance(lowered, str)  # these dtypes have kernels
+    return lowered[0]

@@ -19,7 +19,9 @@ from tilework.ir.opdefs.transformer import (
 )
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowerings.attention import apart
 from tilework.plan.lowerings.elementwise import binary, compare, logical, where
+from tilework.plan.lowerings.move import gather
 from tilework.plan.tensor import Tensor
 
 
@@ -130,6 +132,38 @@ def rotary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     assert x is not None and cos is not None and sin is not None
     if x.dtype is not FLOAT32:
         return f"no kernel for {node.op} of {x.dtype}"
+    return [_turned(b, x, cos, sin, bool(node.attrs.get("interleaved", 0)))]
+
+
+def rotary_embedding(
+    b: Builder, node: Node, inputs: Operands, results: Sequence[Info]
+) -> Lowered:
+    """ONNX's: the same, of rank 3 or 4, with the angles of its positions."""
+    x, cos, sin, positions = [*inputs, None][:4]
+    assert x is not None and cos is not None and sin is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    attrs: Any = node.attrs
+    if positions is not None:
+        found = []
+        for cache in (cos, sin):
+            shape = (*positions.shape, cache.shape[-1])
+            picked = gather(
+                b, Node("gather", (), (), {"axis": 0}), (cache, positions), (Info(FLOAT32, shape),)
+            )
+            if isinstance(picked, str):
+                return picked
+            found += picked
+        cos, sin = found
+    wide = apart(b, x, attrs.get("heads", 0))
+    y = _turned(b, wide, cos, sin, bool(attrs.get("interleaved", 0)))
+    if len(x.shape) == 4:
+        return [y]
+    return [b.dense(y.transposed((0, 2, 1, 3))).reshaped(x.shape) or y]
+
+
+def _turned(b: Builder, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
+    """x, (batch, heads, rows, features), turned by angles of (batch or 1, rows, pairs)."""
     pairs, features = cos.shape[2], x.shape[3]
     c, s = (
         replace(
@@ -140,7 +174,7 @@ def rotary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         for angle in (cos, sin)
     )
     y = b.new(x.dtype, x.shape)
-    step = 2 if node.attrs.get("interleaved", 0) else 1
+    step = 2 if interleaved else 1
     behind = 1 if step == 2 else pairs
     half = (*x.shape[:3], pairs)
 
@@ -169,4 +203,4 @@ def rotary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         b.copy(rest[0], rest[1])
     for tensor in (x, cos, sin):
         b.live[tensor.storage] -= 1
-    return [y]
+    return y
