@@ -109,6 +109,18 @@ def test_layer(kind: str, hidden: int, given: set[str], attrs: dict[str, Any]) -
         found = session.run(None, feeds)
         for one, other in zip(found, wanted, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+        assert session.where() == "kernel"
+
+
+def test_what_has_no_kernel_runs_by_its_reference() -> None:
+    content, feeds = model("LSTM", 1, 6, {"b", "h", "c"}, {}, seed=2)
+    lasting = {name: array[:0] if name == "x" else array for name, array in feeds.items()}
+    with tilework.InferenceSession(content.replace(b"\x08\x05", b"\x08\x00", 1)) as session:
+        y, h, c = session.run(None, lasting)
+        assert session.where() in ("host", "mixed")
+    assert y.shape == (0, 1, BATCH, 6)
+    np.testing.assert_array_equal(h, feeds["h"])
+    np.testing.assert_array_equal(c, feeds["c"])
 
 
 def test_batch_first_is_the_same_layer_turned() -> None:

@@ -17,6 +17,7 @@ ROWS: Final = 6  # rows of A that it takes
 
 _TILES_A_THREAD: Final = 4  # a thread that came late or was interrupted leaves little undone
 _LEAST_WORK: Final = 250_000  # multiply-adds of a tile, 8 µs: claiming one costs 1 to 2 %
+_LEAST_STEP: Final = 40_000  # the same of a recurrent step
 _TILE_M: Final = 64  # rows for which a panel of B stays in L1, A's block of k in L2
 _PACK_BYTES: Final = 65_536
 _SIDE: Final = 4  # SIDE of kernels/gemm/f32_gemm_pack_b.c
@@ -89,6 +90,18 @@ def gemm_tiles(m: int, n: int, k: int, batch: int, threads: int) -> GemmTiles:
     made = -(-m // tile_m) * batch
     tile_n = _evenly(n, min(max(1, -(-wanted // made)), max(1, -(-n // PANEL))), PANEL)
     return GemmTiles(tile_m, tile_n, 0)
+
+
+def recurrent_tiles(batch: int, hidden: int, gates: int, threads: int) -> tuple[int, int]:
+    """(panels of 8 units, sequences) of a tile of a recurrent step.
+
+    Few sequences are bound by reading the weights, so tiles are smaller than a product's.
+    """
+    panels = -(-hidden // PANEL)
+    tile_rows = _evenly(batch, max(1, round(batch / _TILE_M)), ROWS)
+    work = batch * gates * hidden * hidden
+    wanted = min(2 * threads, max(1, work // _LEAST_STEP)) if threads > 1 else 1
+    return -(-panels // min(wanted, panels)), tile_rows
 
 
 def quant_packed_bytes(k: int, n: int) -> int:

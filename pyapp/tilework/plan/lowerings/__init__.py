@@ -10,6 +10,7 @@ from tilework.plan.lowerings import channel, elementwise, move, quant, reduce, t
 from tilework.plan.lowerings.attention import attention, scaled
 from tilework.plan.lowerings.conv import conv, conv_transpose
 from tilework.plan.lowerings.matmul import matmul
+from tilework.plan.lowerings.recurrent import recurrent
 
 LOWERINGS: dict[str, Lowering] = {
     **dict.fromkeys(elementwise.UNARY, elementwise.unary),
@@ -51,6 +52,7 @@ LOWERINGS: dict[str, Lowering] = {
     "row_positions": transformer.positions,
     "padding_bias": transformer.padding,
     "rotate_pairs": transformer.rotary,
+    "recurrent": recurrent,
     "conv": conv,
     "fused_conv": conv,
     "conv_transpose": conv_transpose,

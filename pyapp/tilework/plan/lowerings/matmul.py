@@ -92,6 +92,13 @@ class _Problem:
         self.batch = batch
 
 
+def panels(b: Builder, matrices: Tensor) -> tuple[Tensor, int]:
+    """(matrices (…, k, n) in the panels of f32_gemm, elements a matrix)."""
+    inner, columns = matrices.shape[-2:]
+    packed, _, each = _packed(b, matrices, _Problem(0, columns, inner, matrices.shape[:-2]))
+    return packed, each
+
+
 def _packed(b: Builder, matrix: Tensor, problem: _Problem) -> tuple[Tensor, tuple[int, ...], int]:
     """(packed panels, the batch's strides over the packed matrices, elements a matrix)."""
     own = matrix.shape[:-2]
