@@ -341,6 +341,37 @@ async def test_a_worker_that_cannot_load_reaches_submit() -> None:
     device.close()
 
 
+def test_a_worker_that_fails_while_it_is_asked_is_noticed(device: Device) -> None:
+    """Between the two questions of `confirm`: one that has failed counts as one that has passed."""
+    executables = device.executables
+
+    class Late:
+        """The driver, whose worker fails just after the first question, whichever that is."""
+
+        def __init__(self) -> None:
+            self.failed = False
+
+        def fault(self) -> str:
+            before, self.failed = self.failed, True
+            return "it has failed" if before else ""
+
+        def passed(self, generation: int) -> bool:
+            assert generation == executables.generation
+            before, self.failed = self.failed, True
+            return before
+
+    real = device.driver
+    device.driver = Late()  # type: ignore[assignment]
+    try:
+        executables.renewed()
+        with pytest.raises(DeviceLost, match="it has failed"):
+            for _ in range(3):
+                assert executables.unconfirmed, "nobody will ask again"
+                executables.confirm()
+    finally:
+        device.driver = real
+
+
 def test_modules_come_and_go_under_load(device: Device) -> None:
     """Old and new modules compute side by side on all threads; memory and slots come back."""
     figures = come_and_go(device, 60)

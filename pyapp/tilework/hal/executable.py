@@ -243,13 +243,19 @@ class Executables:
 
     def confirm(self) -> None:
         """Before a submission while `unconfirmed`: DeviceLost when a worker could not load."""
+        # First this, for a worker that fails from now on counts as one that has passed.
+        passed = self.device.driver.passed(self.generation)
         said = self.device.driver.fault()
         if said:
             raise DeviceLost(
                 f"a worker could not carry out a load or unload, so its threads no longer agree "
                 f"({said}); open a new device"
             )
-        self.unconfirmed = not self.device.driver.passed(self.generation)
+        self.unconfirmed = not passed
+
+    def renewed(self) -> None:
+        """All workers are new ones, which have yet to load everything."""
+        self.unconfirmed = True
 
     def settle(self) -> bool:
         """Gives back what every worker has let go; whether there was any."""

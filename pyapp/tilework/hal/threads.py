@@ -55,6 +55,7 @@ class Threads:
             self._device.driver.add_worker(
                 self.queue.address, block.address, self._stack_top(block)
             )
+        self._device.executables.renewed()
 
     def stuck(self) -> tuple[int, int, tuple[int, int, int]] | None:
         """The first worker that is inside a kernel: (worker, command, tile)."""
