@@ -8,9 +8,19 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from tests.kernels.harness import INVALID_PARAMS, SCRATCH, TOO_SHORT, Case, Tolerance, up
+from tests.kernels.windows import (
+    Array,
+    Three,
+    activated,
+    gapped,
+    outputs,
+    packed,
+    transformed,
+    values,
+    windows,
+)
 from tilework.hal.kernels.conv import (
     F32_AFFINE,
     F32_CONV,
@@ -19,6 +29,8 @@ from tilework.hal.kernels.conv import (
     F32_DEPTHWISE,
     F32_LRN,
     F32_POOL,
+    F32_WINOGRAD,
+    F32_WINOGRAD_PACK,
     Activation,
     AffineParams,
     ConvPackParams,
@@ -29,80 +41,7 @@ from tilework.hal.kernels.conv import (
     PoolParams,
 )
 
-Array = NDArray[Any]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
-Three = tuple[int, int, int]
-
-
-def values(*shape: int, seed: int = 0) -> Array:
-    rng = np.random.default_rng(seed + sum(shape))
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def activated(x: Array, kind: Activation, alpha: float, beta: float) -> Array:
-    sigmoid = 1 / (1 + np.exp(-x))
-    found = {
-        Activation.NONE: x,
-        Activation.RELU: np.maximum(x, 0),
-        Activation.LEAKY_RELU: np.where(x < 0, x * alpha, x),
-        Activation.CLIP: np.clip(x, alpha, beta),
-        Activation.SIGMOID: sigmoid,
-        Activation.SILU: x * sigmoid,
-        Activation.HARD_SWISH: x * np.clip(x / 6 + 0.5, 0, 1),
-        Activation.HARD_SIGMOID: np.clip(x * alpha + beta, 0, 1),
-        Activation.TANH: np.tanh(x),
-    }
-    return np.asarray(found[kind])
-
-
-def gapped(x: Array, pixel: int) -> Array:
-    """(pixels, c) flattened with `pixel` elements between pixels; what is between is NaN."""
-    wide = np.full((len(x), pixel), np.nan, np.float32)
-    wide[:, : x.shape[1]] = x
-    return wide.ravel()[: (len(x) - 1) * pixel + x.shape[1]] if len(x) else wide.ravel()
-
-
-def packed(w: Array, groups: int) -> Array:
-    """w (groups filters, channels, taps) as the kernels read it."""
-    count, channels, taps = w.shape
-    filters = count // groups
-    panels = up(filters, 8)
-    wide = np.zeros((groups, panels * 8, channels, taps), np.float32)
-    wide[:, :filters] = w.reshape(groups, filters, channels, taps)
-    turned = wide.reshape(groups, panels, 8, channels, taps).transpose(0, 1, 4, 3, 2)
-    return np.ascontiguousarray(turned).ravel()
-
-
-def outputs(
-    extents: Three, kernel: Three, stride: Three, dilation: Three, padding: Three, end: Three
-) -> Three:
-    made = (
-        (n + a + e - (k - 1) * d - 1) // s + 1
-        for n, k, s, d, a, e in zip(extents, kernel, stride, dilation, padding, end, strict=True)
-    )
-    return tuple(made)  # type: ignore[return-value]
-
-
-def windows(
-    x: Array, kernel: Three, stride: Three, dilation: Three, padding: Three, output: Three,
-    fill: float,
-) -> Array:  # fmt: skip
-    """(batch, *output, taps, c) of x (batch, d, h, w, c) in float64."""
-    room = [
-        (p, max(0, (o - 1) * s + (k - 1) * d + 1 - p - n))
-        for p, o, s, k, d, n in zip(
-            padding, output, stride, kernel, dilation, x.shape[1:4], strict=True
-        )
-    ]
-    wide = np.pad(x.astype(np.float64), [(0, 0), *room, (0, 0)], constant_values=fill)
-    parts = []
-    for tap in product(*map(range, kernel)):
-        where = tuple(
-            slice(k * d, k * d + (o - 1) * s + 1, s)
-            for k, d, o, s in zip(tap, dilation, output, stride, strict=True)
-        )
-        parts.append(wide[(slice(None), *where)])
-    return np.stack(parts, axis=-2)
 
 
 def conv(
@@ -126,6 +65,7 @@ def conv(
     beta: float = 0.75,
     in_place: bool = False,
     depthwise: bool = False,
+    winograd: bool = False,
 ) -> Case:
     """`gaps`: elements between the pixels of x, y and the residual beyond their channels."""
     output = outputs(extents, kernel, stride, dilation, padding, end or padding)
@@ -149,7 +89,11 @@ def conv(
     made = gapped(kept, pixels[1])
     bindings = [
         gapped(x.reshape(-1, groups * channels), pixels[0]),
-        packed(w.reshape(groups, channels, taps), 1) if depthwise else packed(w, groups),
+        transformed(w)
+        if winograd
+        else packed(w.reshape(groups, channels, taps), 1)
+        if depthwise
+        else packed(w, groups),
         b,
         None if r is None else gapped(r, pixels[2]),
         made,
@@ -164,23 +108,34 @@ def conv(
     )  # fmt: skip
     if depthwise:
         counts = (1, up(batch * output[0] * output[1], tile[0]), 1)
+    elif winograd:
+        squares = batch * up(output[1], 4) * up(output[2], 4)
+        counts = (up(filters, tile[1]), up(squares, tile[0]), 1)
     else:
         counts = (up(filters, tile[1]), up(len(y), tile[0]), groups)
     return Case(
-        F32_DEPTHWISE if depthwise else F32_CONV,
+        F32_DEPTHWISE if depthwise else F32_WINOGRAD if winograd else F32_CONV,
         counts,
         params,
         bindings,
         {4: expected},
-        Tolerance(4, 3e-7 * float(size) + 1e-6),
+        Tolerance(4, (1e-6 if winograd else 3e-7) * float(size) + 1e-6),
         same={4: 3} if in_place else {},
-        scratch=0 if depthwise else 4 * tile[0] * (min(1536, taps * channels) + 3),
+        scratch=144 * tile[0] * (channels + 8) + 4096
+        if winograd
+        else 0
+        if depthwise
+        else 4 * tile[0] * (min(1536, taps * channels) + 3),
         note=note,
     )
 
 
 def depthwise(note: str, **more: Any) -> Case:
     return conv(note, channels=1, filters=1, depthwise=True, **({"tile": (2, 8)} | more))
+
+
+def winograd(note: str, **more: Any) -> Case:
+    return conv(note, winograd=True, **({"tile": (3, 8), "channels": 4} | more))
 
 
 ONE: Three = (1, 1, 1)
@@ -228,6 +183,20 @@ DEPTHWISE = [
     depthwise("in place", groups=8, residual=True, in_place=True),
     depthwise("no bias", groups=8, bias=False),
 ]  # fmt: skip
+WINOGRADS = [
+    *(winograd(f"{f} filters of {c} channels", channels=c, filters=f, tile=(2, 16))
+      for c, f in ((4, 1), (4, 7), (8, 8), (12, 9), (20, 17), (16, 24))),
+    *(winograd(kind.name.lower(), activation=kind, residual=True) for kind in Activation),
+    *(winograd(f"{h} by {w}", extents=(1, h, w), batch=2)
+      for h, w in ((1, 1), (3, 4), (4, 4), (5, 8), (8, 9), (13, 3))),
+    winograd("without padding", padding=NONE),
+    winograd("wide padding", padding=(0, 5, 3), extents=(1, 2, 7)),
+    winograd("padding at the end only", padding=NONE, end=(0, 2, 1)),
+    winograd("between gaps", gaps=(3, 5, 7), residual=True, filters=11),
+    winograd("in place", residual=True, in_place=True, filters=9),
+    winograd("no bias", bias=False),
+    winograd("many squares", extents=(1, 17, 19), tile=(32, 8)),
+]  # fmt: skip
 
 
 def pack(groups: int, filters: int, channels: int, taps: int, tile: int, scaled: bool) -> Case:
@@ -242,6 +211,21 @@ def pack(groups: int, filters: int, channels: int, taps: int, tile: int, scaled:
         [w.ravel(), scale, np.full(made.size, np.nan, np.float32)],
         {2: made.astype(np.float64)},
         note=f"{groups} {filters} {channels} {taps}{' scaled' * scaled}",
+    )
+
+
+def pack_squares(filters: int, channels: int, tile: int, scaled: bool) -> Case:
+    w = values(filters, channels, 9)
+    scale = values(filters, seed=5) if scaled else None
+    made = transformed(w if scale is None else w * scale.astype(np.float64)[:, None, None])
+    return Case(
+        F32_WINOGRAD_PACK,
+        (up(up(filters, 8), tile), 1, 1),
+        ConvPackParams(1, filters, channels, 9, tile),
+        [w.ravel(), scale, np.full(made.size, np.nan, np.float32)],
+        {2: made.astype(np.float64)},
+        Tolerance(2, 1e-6),
+        note=f"{filters} {channels}{' scaled' * scaled}",
     )
 
 
@@ -376,8 +360,10 @@ def scatter(
 ) -> Case:  # fmt: skip
     taps, channels = int(np.prod(kernel)), groups * own
     columns = values(batch, *extents, groups, taps, own)
-    whole = tuple((n - 1) * s + (k - 1) * d + 1 + e
-                  for n, s, k, d, e in zip(extents, stride, kernel, dilation, more, strict=True))  # fmt: skip
+    whole = tuple(
+        (n - 1) * s + (k - 1) * d + 1 + e
+        for n, s, k, d, e in zip(extents, stride, kernel, dilation, more, strict=True)
+    )
     y = np.zeros((batch, *whole, channels))
     for t, tap in enumerate(product(*map(range, kernel))):
         where = tuple(
@@ -438,6 +424,8 @@ WHOLE = [
     pack(1, 8, 3, 4, 8, True),
     affine("whole", 4, 8, 1, 8),
     lrn(3, 8, 3, 0.5),
+    winograd("whole", residual=True, filters=9, tile=(64, 16)),
+    pack_squares(9, 4, 8, True),
     scatter("whole", (1, 1, 3), (1, 1, 2), ONE, NONE),
 ]
 REFUSED = [
@@ -455,13 +443,21 @@ REFUSED = [
     wrong(WHOLE[3], INVALID_PARAMS, "tile of 0", tile_panels=0),
     wrong(WHOLE[4], INVALID_PARAMS, "tile of 0", tile_lines=0),
     wrong(WHOLE[5], INVALID_PARAMS, "no span", span=0),
-    wrong(WHOLE[6], INVALID_PARAMS, "tile of 0", tile_rows=0),
-    wrong(WHOLE[6], INVALID_PARAMS, "groups of nothing", group_channels=0),
+    wrong(WHOLE[6], INVALID_PARAMS, "tile of 0", tile_pixels=0),
+    wrong(WHOLE[6], INVALID_PARAMS, "stride 2", stride=(1, 2, 2)),
+    wrong(WHOLE[6], INVALID_PARAMS, "6 channels", channels=6),
+    wrong(WHOLE[6], SCRATCH, "a tile beyond the scratch", tile_pixels=2**20),
+    wrong(WHOLE[7], INVALID_PARAMS, "4 taps", taps=4),
+    wrong(WHOLE[8], INVALID_PARAMS, "tile of 0", tile_rows=0),
+    wrong(WHOLE[8], INVALID_PARAMS, "groups of nothing", group_channels=0),
 ]  # fmt: skip
 
 CASES: list[Case] = [
     *CONVS,
     *DEPTHWISE,
+    *WINOGRADS,
+    *(pack_squares(f, c, tile, s) for f, c, tile in ((8, 4, 1), (13, 3, 2), (1, 1, 4))
+      for s in (False, True)),
     *POOLS,
     *AFFINES,
     *(pack(g, f, c, t, tile, s) for g, f, c, t, tile in (

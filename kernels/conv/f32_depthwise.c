@@ -57,8 +57,72 @@ TW_INLINE void windows(const row *r, uint32_t o, taps w, uint32_t c, int pixels,
     }
 }
 
+// The same for a kernel of three columns at stride 1, the commonest: six columns serve four pixels, so
+// that a vector is loaded once for up to three products. `kind` is a constant where this is inlined.
+TW_INLINE uint32_t adjacent(const row *r, uint32_t o, taps w, conv_activation kind) {
+  const conv_params *p = r->p;
+  activation a = r->a;
+  a.kind = kind;
+  uint32_t rows = r->h.last - r->h.first, channels = p->groups, pixel = p->x_pixel, c = 0;
+  uint32_t panel = p->kernel[1] * 3 * 8, y_pixel = p->y_pixel, r_pixel = p->residual_pixel;
+  size_t line = p->dilation[1] * r->line;
+  const float *weights = r->packed + r->h.first * 24, *bias = r->bias;
+  const float *corner = r->x + (ptrdiff_t)w.at * pixel + r->h.first * line;
+  const float *residual = r->residual ? r->residual + (size_t)o * r_pixel : 0;
+  float *y = r->y + (size_t)o * y_pixel;
+  for (; c + 4 <= channels; c += 4) {
+    v128_t start = bias ? tw_load(bias + c) : tw_splat(0);
+    v128_t s0 = start, s1 = start, s2 = start, s3 = start;
+    const float *x = corner + c, *b = weights + c / 8 * panel + c % 8;
+    for (uint32_t n = rows; n; n--, b += 24, x += line) {
+      v128_t b0 = tw_load(b), b1 = tw_load(b + 8), b2 = tw_load(b + 16);
+      const float *at = x;
+      v128_t v = tw_load(at);
+      s0 = tw_madd(v, b0, s0);
+      v = tw_load(at += pixel);
+      s0 = tw_madd(v, b1, s0), s1 = tw_madd(v, b0, s1);
+      v = tw_load(at += pixel);
+      s0 = tw_madd(v, b2, s0), s1 = tw_madd(v, b1, s1), s2 = tw_madd(v, b0, s2);
+      v = tw_load(at += pixel);
+      s1 = tw_madd(v, b2, s1), s2 = tw_madd(v, b1, s2), s3 = tw_madd(v, b0, s3);
+      v = tw_load(at += pixel);
+      s2 = tw_madd(v, b2, s2), s3 = tw_madd(v, b1, s3);
+      v = tw_load(at += pixel);
+      s3 = tw_madd(v, b2, s3);
+    }
+    if (residual) {
+      const float *from = residual + c;
+      s0 = wasm_f32x4_add(s0, tw_load(from));
+      s1 = wasm_f32x4_add(s1, tw_load(from += r_pixel));
+      s2 = wasm_f32x4_add(s2, tw_load(from += r_pixel));
+      s3 = wasm_f32x4_add(s3, tw_load(from += r_pixel));
+    }
+    float *to = y + c;
+    tw_store(to, activate(s0, &a));
+    tw_store(to += y_pixel, activate(s1, &a));
+    tw_store(to += y_pixel, activate(s2, &a));
+    tw_store(to += y_pixel, activate(s3, &a));
+  }
+  return c;
+}
+static __attribute__((noinline)) uint32_t adjacent_plain(const row *r, uint32_t o, taps w) {
+  return adjacent(r, o, w, CONV_ACTIVATION_NONE);
+}
+static __attribute__((noinline)) uint32_t adjacent_relu(const row *r, uint32_t o, taps w) {
+  return adjacent(r, o, w, CONV_ACTIVATION_RELU);
+}
+static __attribute__((noinline)) uint32_t adjacent_any(const row *r, uint32_t o, taps w) {
+  return adjacent(r, o, w, r->a.kind);
+}
+
 static __attribute__((noinline)) void four(const row *r, uint32_t o, taps w) {
-  uint32_t c = 0, channels = r->p->groups;
+  const conv_params *p = r->p;
+  uint32_t c = 0, channels = p->groups;
+  if (p->kernel[0] == 1 && r->d.last == 1 && p->kernel[2] == 3 && p->stride[2] == 1 &&
+      p->dilation[2] == 1)
+    c = (r->a.kind == CONV_ACTIVATION_NONE   ? adjacent_plain
+         : r->a.kind == CONV_ACTIVATION_RELU ? adjacent_relu
+                                             : adjacent_any)(r, o, w);
   for (; c + 8 <= channels; c += 8) windows(r, o, w, c, PIXELS, 2, 4);
   for (; c + 4 <= channels; c += 4) windows(r, o, w, c, PIXELS, 1, 4);
   if (c < channels) windows(r, o, w, c, PIXELS, 1, channels - c);

@@ -60,6 +60,29 @@ def test_in_every_layout(
     assert on_device(check(graph, feeds, rtol=1e-4, atol=2e-5))
 
 
+@pytest.mark.parametrize(("shape", "filters", "kernel"), [
+    ((1, 16, 14, 15), 24, "f32_winograd"), ((3, 32, 11, 12), 17, "f32_winograd"),
+    ((1, 16, 7, 7), 24, "f32_conv"), ((1, 18, 14, 14), 24, "f32_conv"),
+    ((1, 16, 14, 14), 8, "f32_conv"), ((1, 260, 13, 13), 16, "f32_conv"),
+])  # fmt: skip
+def test_squares_where_they_pay(
+    shape: tuple[int, ...], filters: int, kernel: str
+) -> None:
+    m = Maker()
+    w, bias = m.constant(f32(filters, shape[1], 3, 3)), m.constant(f32(filters))
+    y = m.op("conv", m.input("x", ("n", *shape[1:])), w, bias, pads=(1, 1, 1, 1))
+    y = m.op("relu", m.op("add", y, m.op("conv", "x", m.constant(f32(filters, shape[1], 1, 1)))))
+    draft = check(m.graph(y), {"x": f32(*shape)}, rtol=1e-3, atol=2e-4)
+    assert (kernel == "f32_winograd") == ("f32_winograd" in kernels(draft))
+
+
+def test_computed_filters_are_not_transformed_at_every_run() -> None:
+    m = Maker()
+    y = m.op("conv", m.input("x", (1, 16, 14, 14)), m.input("w", (16, 16, 3, 3)))
+    draft = check(m.graph(y), {"x": f32(1, 16, 14, 14), "w": f32(16, 16, 3, 3)}, rtol=1e-4)
+    assert kernels(draft).count("f32_conv_pack") == 1 and "f32_winograd" not in kernels(draft)
+
+
 @pytest.mark.parametrize("rank", [1, 3])
 @pytest.mark.parametrize("op", ["conv", "conv_transpose", "max_pool", "global_average_pool"])
 def test_other_ranks(op: str, rank: int) -> None:

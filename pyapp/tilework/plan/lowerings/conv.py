@@ -17,6 +17,8 @@ from tilework.hal.kernels.conv import (
     F32_CONV_PACK,
     F32_CONV_SCATTER,
     F32_DEPTHWISE,
+    F32_WINOGRAD,
+    F32_WINOGRAD_PACK,
     Activation,
     ConvPackParams,
     ConvParams,
@@ -35,6 +37,10 @@ from tilework.plan.tensor import Tensor
 BLOCK = 1536  # BLOCK of kernels/conv/f32_conv.c
 PACK_ELEMENTS = 32768  # of filters that a tile packs
 ROW_WORK = 100_000  # multiply-adds of a tile of depthwise rows
+SQUARE, PRODUCTS = 4, 36  # of kernels/conv/winograd.h
+FEWEST_CHANNELS, MOST_CHANNELS = 16, 256  # for which f32_winograd is used
+FEWEST_SQUARES = 9
+SQUARES_SCRATCH = SCRATCH * 5 // 8  # bytes of transformed inputs: the rest of L2 is for filters
 SCATTER_WORK = 65536  # elements that a tile of a transposed convolution adds up
 
 ACTIVATIONS = {name.lower(): value for name, value in Activation.__members__.items()}
@@ -87,13 +93,19 @@ def conv(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
     depthwise = groups > 1 and filters == channels == 1
     taps = count(made.kernel)
     source = channels_last(b, x)
-    packed = _packed(b, w, scale, 1 if depthwise else groups)
+    constant = is_constant(w) and (scale is None or is_constant(scale))
+    squares = _squares(shape, channels, made) if groups == 1 and constant else 0
+    packed = _packed(b, w, scale, 1 if depthwise else groups, bool(squares))
     added = None if residual is None else channels_last(b, residual)
     y = _result(b, shape, source, added)
     pixels = shape[0] * count(made.outputs)
     scratch = 0
     if depthwise:
         tile_pixels, tile_filters, counts = _rows(b, pixels, made.outputs[-1], groups * taps)
+    elif squares:
+        tile_pixels, tile_filters = _square_tiles(squares, filters, channels, b.threads)
+        counts = (-(-filters // tile_filters), -(-squares // tile_pixels), 1)
+        scratch = 144 * tile_pixels * (channels + 8) + 4096
     else:
         cut = tiles.gemm_tiles(pixels, filters, taps * channels, groups, b.threads)
         tile_pixels, tile_filters = cut.tile_m, cut.tile_n
@@ -118,7 +130,8 @@ def conv(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
     )
     vector = None if bias is None else b.dense(bias)
     operands = (source.tensor, packed, vector, None if added is None else added.tensor, y)
-    b.emit(F32_DEPTHWISE if depthwise else F32_CONV, counts, params, operands, scratch)
+    kernel = F32_DEPTHWISE if depthwise else F32_WINOGRAD if squares else F32_CONV
+    b.emit(kernel, counts, params, operands, scratch)
     return [y.transposed(first(len(shape)))]
 
 
@@ -132,24 +145,53 @@ def _single(made: Window) -> bool:
     )
 
 
-def _packed(b: Builder, w: Tensor, scale: Tensor | None, groups: int) -> Tensor:
+def _squares(shape: tuple[int, ...], channels: int, made: Window) -> int:
+    """Squares of 4 x 4 outputs where f32_winograd is faster than f32_conv; else 0."""
+    if made.kernel != (3, 3) or set(made.strides) != {1} or set(made.dilations) != {1}:
+        return 0
+    if channels % 4 or not FEWEST_CHANNELS <= channels <= MOST_CHANNELS:
+        return 0
+    if shape[1] < FEWEST_CHANNELS:
+        return 0
+    squares = shape[0] * count(-(-extent // SQUARE) for extent in shape[2:])
+    # What hangs over the edge is computed too.
+    wasted = squares * SQUARE * SQUARE > 1.4 * shape[0] * count(shape[2:])
+    return 0 if squares < FEWEST_SQUARES or wasted else squares
+
+
+def _square_tiles(squares: int, filters: int, channels: int, threads: int) -> tuple[int, int]:
+    """(squares, filters) a tile: as many squares as the scratch holds, for the filters are read
+    once a tile; fewer filters where that leaves a thread without work."""
+    most = max((SQUARES_SCRATCH - 4096) // (144 * (channels + 8)), 1)
+    parts = -(-squares // most)
+    if parts > 1 and parts < 4 * threads:
+        parts = -(-parts // threads) * threads
+    each = -(-squares // parts)
+    cuts = 1 if threads == 1 else max(1, min(2 * threads // parts, filters // 32))
+    return each, max(-(-filters // (cuts * tiles.PANEL)) * tiles.PANEL, tiles.PANEL)
+
+
+def _packed(
+    b: Builder, w: Tensor, scale: Tensor | None, groups: int, winograd: bool = False
+) -> Tensor:
     """Filters as the kernels read them, times `scale`."""
     filters, channels, taps = w.shape[0] // groups, w.shape[1], count(w.shape[2:])
     panels = -(-filters // tiles.PANEL) * groups
-    shape = (panels * tiles.PANEL * channels * taps,)
+    shape = (panels * tiles.PANEL * channels * (PRODUCTS if winograd else taps),)
     fresh = True
     if is_constant(w) and (scale is None or is_constant(scale)):
         factor = "" if scale is None else view_key(scale)
-        packed, fresh = b.prepared(
-            f"filters({view_key(w)},{groups},{factor})", FLOAT32, shape
-        )
+        kind = "squares" if winograd else "filters"
+        key = f"{kind}({view_key(w)},{groups},{factor})"
+        packed, fresh = b.prepared(key, FLOAT32, shape)
     else:
         packed = b.transient(FLOAT32, shape)
     if fresh:
         each = max(PACK_ELEMENTS // (tiles.PANEL * channels * taps), 1)
         params = ConvPackParams(groups, filters, channels, taps, each)
         operands = (b.dense(w), None if scale is None else b.dense(scale), packed)
-        b.emit(F32_CONV_PACK, (-(-panels // each), 1, 1), params, operands)
+        kernel = F32_WINOGRAD_PACK if winograd else F32_CONV_PACK
+        b.emit(kernel, (-(-panels // each), 1, 1), params, operands)
     return packed
 
 
