@@ -17,7 +17,7 @@ SMALL = 4096  # elements; a constant that a pass may look into
 
 
 class Editor:
-    """One pass's working copy. A node's place is a number that stays its own while it lives."""
+    """The passes' working copy. A node's place is a number that stays its own while it lives."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

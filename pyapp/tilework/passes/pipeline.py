@@ -112,12 +112,12 @@ def run(graph: Graph, passes: Sequence[Pass]) -> tuple[Graph, Fired]:
 
 
 def _run(graph: Graph, passes: Sequence[Pass], counts: dict[str, int]) -> Graph:
+    editor = Editor(graph)  # one for all: to open a graph costs as much as most passes
     for rewrite in passes:
-        editor = Editor(graph)
         rewrite(editor)
-        graph = editor.finish()
-        for rule, count in editor.fired.items():
-            counts[rule] = counts.get(rule, 0) + count
+    graph = editor.finish()
+    for rule, count in editor.fired.items():
+        counts[rule] = counts.get(rule, 0) + count
     if not any(isinstance(one, Graph) for node in graph.nodes for one in node.attrs.values()):
         return graph
 
