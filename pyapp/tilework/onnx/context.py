@@ -193,6 +193,10 @@ class Context:
         if dtype is not UNTYPED:
             self._dtypes[name] = dtype
 
+    def made_by(self, name: str) -> str:
+        """The operation whose result a value is; "" for an input or a constant."""
+        return next((node.op for node in reversed(self.nodes) if name in node.outputs), "")
+
     def rank(self, name: str) -> int | None:
         """The value's rank where it is a constant or declared."""
         if name in self.constants:

@@ -36,7 +36,7 @@ from tilework.core.shapes import broadcast_two
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.elementwise import FLOATS, check_kind, one, quiet, same_dtype
 from tilework.ir.opdefs.layout import normalise_axis
-from tilework.ir.opdefs.registry import OPS, Array, Attrs, Info, define, fail
+from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Array, Attrs, Info, define, fail
 
 _LENGTHS = {"seqlens": 2, "total": 3}
 
@@ -175,7 +175,10 @@ def _infer_positions(node: Node, infos: Sequence[Info]) -> list[Info]:
     if len(infos[0].shape) != 4:
         raise fail(node, infos, "x must be (batch, heads, rows, features)")
     rows = infos[0].shape[2]
-    return [Info(INT64, (len(past_lengths(node.attrs, rows) or (0,)), rows))]
+    shape = (len(past_lengths(node.attrs, rows) or (0,)), rows)
+    if shape[0] * rows > FOLD_LIMIT:
+        return [Info(INT64, shape)]
+    return [Info(INT64, shape, row_positions(node.attrs, rows))]  # known at once
 
 
 define(

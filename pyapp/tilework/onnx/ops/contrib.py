@@ -42,9 +42,12 @@ def bias_gelu(ctx: Context, node: OnnxNode) -> str:
 def skip_layer_normalization(ctx: Context, node: OnnxNode) -> Sequence[str]:
     """Outputs: normalised, mean, inverse deviation, the sum before normalisation."""
     x, skip, gamma = node.inputs[:3]
+    bias = node.input(4)
+    if bias and ctx.made_by(skip) == "matmul":
+        skip = ctx.emit("add", skip, bias)  # which the product takes in
+    elif bias:
+        x = ctx.emit("add", x, bias)
     total = ctx.emit("add", x, skip)
-    if node.input(4):
-        total = ctx.emit("add", total, node.input(4))
     outputs = 3 if node.wants(2) else 2 if node.wants(1) else 1
     results = ctx.emit_many(
         "layer_normalization",

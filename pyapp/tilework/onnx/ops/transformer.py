@@ -94,21 +94,18 @@ def attention(ctx: Context, node: OnnxNode) -> Sequence[str]:
     sizes = node.attrs.get("qkv_hidden_sizes") or None
     parts = ctx.emit_many("split", (product,), 3, {"axis": 2, "sizes": sizes, "parts": 3})
     q, k, v = (_turned(ctx, _heads(ctx, part, count)) for part in parts)
-    past = node.input(4)
-    if past:
-        held = ctx.emit_many("split", (past,), 2, {"axis": 0, "sizes": (1, 1)})
-        k, v = (
-            ctx.emit("kv_append", ctx.emit("squeeze", old, axes=(0,)), new)
-            for old, new in zip(held, (k, v), strict=True)
-        )
+    present = ""
+    if node.input(4) or node.wants(1):
+        both = [ctx.emit("unsqueeze", one, axes=(0,)) for one in (k, v)]
+        present = ctx.emit("concat", *both, axis=0)
+    if node.input(4):
+        present = ctx.emit("concat", node.input(4), present, axis=3)
+        sides = ctx.emit_many("split", (present,), 2, {"axis": 0, "sizes": (1, 1)})
+        k, v = (ctx.emit("squeeze", side, axes=(0,)) for side in sides)
     biases = [_padding(ctx, node, node.input(3), q, k), node.input(5)]
     if node.attrs.get("unidirectional", 0):
         biases.append(ctx.emit("causal_bias", q, k))
-    y = _merged(ctx, _attended(ctx, node, q, k, v, _joined(ctx, biases)))
-    if not node.wants(1):
-        return (y,)
-    both = [ctx.emit("unsqueeze", one, axes=(0,)) for one in (k, v)]
-    return (y, ctx.emit("concat", *both, axis=0))
+    return (_merged(ctx, _attended(ctx, node, q, k, v, _joined(ctx, biases))), present)
 
 
 # -- MultiHeadAttention ------------------------------------------------------------------------

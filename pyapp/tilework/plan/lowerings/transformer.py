@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tilework.core.dtypes import BOOL, FLOAT32, INT32, INT64
+from tilework.hal.kernels.rotary import F32_ROTARY, RotaryParams
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.ir.opdefs.transformer import (
@@ -20,9 +21,11 @@ from tilework.ir.opdefs.transformer import (
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Operands
 from tilework.plan.lowerings.attention import apart
-from tilework.plan.lowerings.elementwise import binary, compare, logical, where
+from tilework.plan.lowerings.elementwise import compare, logical, where
 from tilework.plan.lowerings.move import gather
 from tilework.plan.tensor import Tensor
+
+ROTARY = 16384  # elements a tile, by rotary.wit
 
 
 def _rows(x: Tensor, first: int, count: int, batch: int | None = None) -> Tensor:
@@ -127,7 +130,7 @@ def padding(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
 
 
 def rotary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """Two products and their sum for each side of the pairs, copied to their places."""
+    """Pairs turned by their angles."""
     x, cos, sin = inputs
     assert x is not None and cos is not None and sin is not None
     if x.dtype is not FLOAT32:
@@ -164,43 +167,36 @@ def rotary_embedding(
 
 def _turned(b: Builder, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
     """x, (batch, heads, rows, features), turned by angles of (batch or 1, rows, pairs)."""
-    pairs, features = cos.shape[2], x.shape[3]
-    c, s = (
-        replace(
-            angle,
-            shape=(angle.shape[0], 1, *angle.shape[1:]),
-            strides=(angle.strides[0], 0, *angle.strides[1:]),
-        )
-        for angle in (cos, sin)
+    x = x if x.strides[3] == 1 or x.shape[3] == 1 else b.copied(x)
+    batch, heads, rows, features = x.shape
+    pairs = cos.shape[2]
+    cos, sin = (b.dense(angle).broadcast_to((batch, rows, pairs)) for angle in (cos, sin))
+    # Heads stay within their row where they were: attention reads either.
+    within = rows > 1 and x.strides[2] >= heads * features
+    if within:
+        y = b.new(FLOAT32, (batch, rows, heads, features)).transposed((0, 2, 1, 3))
+    else:
+        y = b.new(FLOAT32, x.shape)
+    lines = batch * heads * rows
+    each, tiles = b.tiles(lines * features, ROTARY)
+    tile_lines = max(each // max(features, 1), 1)
+    params = RotaryParams(
+        batch=batch,
+        heads=heads,
+        rows=rows,
+        features=features,
+        pairs=pairs,
+        x_batch=x.strides[0],
+        x_head=x.strides[1],
+        x_row=x.strides[2],
+        y_batch=y.strides[0],
+        y_head=y.strides[1],
+        y_row=y.strides[2],
+        angle_batch=cos.strides[0],
+        angle_row=cos.strides[1],
+        interleaved=int(interleaved),
+        tile_lines=tile_lines,
     )
-    y = b.new(x.dtype, x.shape)
-    step = 2 if interleaved else 1
-    behind = 1 if step == 2 else pairs
-    half = (*x.shape[:3], pairs)
-
-    def side(tensor: Tensor, first: int) -> Tensor:
-        part = tensor.sliced((0, 0, 0, first), (1, 1, 1, step), half)
-        assert part is not None
-        return part
-
-    def apply(op: str, left: Tensor, right: Tensor) -> Tensor:
-        made = binary(b, Node(op, (), ()), (left, right), (Info(FLOAT32, half),))
-        assert not isinstance(made, str)  # FLOAT32 has kernels
-        b.live.setdefault(made[0].storage, 0)  # nobody else knows of it
-        return made[0]
-
-    for tensor in (x, cos, sin):  # each is read more than once, so nothing may go over it
-        b.live[tensor.storage] = b.live.get(tensor.storage, 0) + 1
-    first, second = side(x, 0), side(x, behind)
-    b.copy(apply("sub", apply("mul", first, c), apply("mul", second, s)), side(y, 0))
-    b.copy(apply("add", apply("mul", second, c), apply("mul", first, s)), side(y, behind))
-    if 2 * pairs < features:
-        rest = [
-            tensor.sliced((0, 0, 0, 2 * pairs), (1, 1, 1, 1), (*half[:3], features - 2 * pairs))
-            for tensor in (x, y)
-        ]
-        assert rest[0] is not None and rest[1] is not None
-        b.copy(rest[0], rest[1])
-    for tensor in (x, cos, sin):
-        b.live[tensor.storage] -= 1
+    tiles = -(-lines // tile_lines) if y.size else 0
+    b.emit(F32_ROTARY, (tiles, 1, 1), params, (x, cos, sin, y))
     return y
