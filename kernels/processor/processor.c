@@ -190,8 +190,9 @@ static void open_next(tw_queue *q) {
   }
 }
 
-static void finish_tile(tw_queue *q, uint32_t index, uint32_t tile_count) {
-  if (__atomic_add_fetch(&q->done, 1, __ATOMIC_SEQ_CST) != tile_count) return;
+// Counts `tiles` of the open region done; it has `tile_count`.
+static void finish(tw_queue *q, uint32_t index, uint32_t tiles, uint32_t tile_count) {
+  if (__atomic_add_fetch(&q->done, tiles, __ATOMIC_SEQ_CST) != tile_count) return;
   if (open_region(q, index + 1)) return;
   end_submission(q);
   open_next(q);
@@ -258,14 +259,16 @@ static enum drain_result drain(tw_thread *thread, uint32_t target, uint32_t tile
       known = tag;
     }
     if (tile >= tile_count) return EXHAUSTED;
-    if (!__atomic_compare_exchange_n(&q->claim, &claim, claim + 1, 0, __ATOMIC_SEQ_CST,
+    // After a failure the remaining tiles are claimed and counted all at once, not run.
+    int alive = LOAD(current->status) == TW_OK;
+    uint32_t claimed = alive ? 1 : tile_count - tile;
+    if (!__atomic_compare_exchange_n(&q->claim, &claim, claim + claimed, 0, __ATOMIC_SEQ_CST,
                                      __ATOMIC_SEQ_CST))
       continue;
     // Claims within a region only grow, so the cursor only moves forward.
     while (tile - step->first_tile >= step->tile_count) step++;
-    // After a failure the remaining tiles are claimed and counted, not run.
-    if (LOAD(current->status) == TW_OK) run_tile(thread, current, step, tile - step->first_tile);
-    finish_tile(q, index, tile_count);
+    if (alive) run_tile(thread, current, step, tile - step->first_tile);
+    finish(q, index, claimed, tile_count);
     if (--tiles == 0) return ENOUGH;
   }
 }
@@ -378,6 +381,6 @@ EXPORT(tw_trapped) uint32_t tw_trapped(tw_thread *thread) {
   // The tile is unfinished, so its region is still the open one.
   uint32_t index = (uint32_t)(tag_of(LOAD(q->claim)) - q->first_tag);
   const tw_region *region = &regions_of(q->program)[index];
-  finish_tile(q, index, region->indirect ? q->tile_count : region->tile_count);
+  finish(q, index, 1, region->indirect ? q->tile_count : region->tile_count);
   return 1;
 }

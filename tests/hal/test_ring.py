@@ -301,6 +301,21 @@ def test_what_has_ended_cannot_be_cancelled(bench: Bench) -> None:
         ring.outcome(number)
 
 
+def test_what_is_cancelled_ends_at_once_however_many_tiles_it_has(bench: Bench) -> None:
+    """Its remaining tiles are claimed together: 48 claims are not 16 million."""
+    ring = bench.ring
+    commands = bench.device.command_buffer("many")
+    commands.dispatch(NOP, (4095, 4095, 1), None, [])
+    many = bench.push(bench.keep(commands.finish()))
+    ring.wait(ring.pushed, tiles=3)
+    assert ring.cancel(many)
+    for _ in range(48):
+        if ring.wait(ring.pushed, tiles=1) == ring.pushed:
+            break
+    assert ring.look() == ring.pushed
+    assert bench.statuses([many]) == [Status.CANCELLED]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_cancel_and_end_agree(bench: Bench, seed: int) -> None:
     """Whoever wins: what was cancelled has not run to its end, what was not has."""
