@@ -70,6 +70,13 @@ class Shared:
         if nbytes:
             self.arena = self.device.allocate(nbytes, f"arena of {self.name}")
 
+    def room(self, plan: Plan) -> Buffer | None:
+        """The arena, with room for a run of the plan."""
+        nbytes, arena = plan.arena_bytes, self.arena
+        if arena is None or arena.nbytes < nbytes:
+            self.grow(nbytes)
+        return self.arena
+
     def body(self, graph: Graph) -> Body:
         """The stages of a graph inside a node, the same at any time."""
         found = self.bodies.get(id(graph))
@@ -120,10 +127,8 @@ class Stage:
         parts = self._parts
         given = [name for name in self._given if name in self._needed or name in names]
         kept = dict.fromkeys(name for name in given if name in self._resident or name in left)
-        self._shared.grow(self.plan.arena_bytes)
-        results = self.plan.run(
-            values, given, self._shared.arena, kept, watch.stop, watch.recorder
-        )
+        arena = self._shared.room(self.plan)
+        results = self.plan.run(values, given, arena, kept, watch.stop, watch.recorder)
         values.update(zip(given, results, strict=True))
         for node in parts.host:
             operands = [self._value(name, values) for name in node.inputs]
@@ -211,8 +216,9 @@ class Stages:
         key: Key = (slots, *[getattr(values[name], "shape", None) for name in self.names])
         if self._untyped:
             key = (*key, *[_dtype_key(values[name]) for name in self._untyped])
-        known = self._known(values) if self._by_value else {}
-        if known:
+        known: dict[str, Any] = {}
+        if self._by_value:
+            known = self._known(values)
             key = (*key, *(array.tobytes() for array in known.values()))
         stage = self._stages.pop(key, None)
         if stage is None:
@@ -303,8 +309,8 @@ def run_stages(
     slots = slots or bool(kept) or any(isinstance(one, Resident) for one in feeds.values())
     stage = stages.find(feeds, slots)
     if stage.whole:
-        shared.grow(stage.plan.arena_bytes)
-        results = stage.plan.run(feeds, names, shared.arena, kept, watch.stop, watch.recorder)
+        arena = shared.room(stage.plan)
+        results = stage.plan.run(feeds, names, arena, kept, watch.stop, watch.recorder)
         return dict(zip(names, results, strict=True)), set(names)
     values, own = dict(feeds), set[str]()
     while True:
