@@ -313,3 +313,36 @@ def test_bodies_that_contradict_their_loop(change: Any, words: str) -> None:
     change(loop)
     with pytest.raises((InvalidGraph, tilework.NotImplemented), match=words):
         InferenceSession(made)
+
+
+STACKS = """
+stacks (float[n] x, int64 count, int64 last)
+    => (float[n] y, float[t, n] a, float[t, n] b, float[t, n] c)
+{
+  yes = Constant<value = bool {1}>()
+  y, a, b, c = Loop (count, yes, x) <body = turn (int64 i, bool go, float[n] s)
+      => (bool more, float[n] next, float[n] r1, float[n] next, float[n] r3) {
+    f = Cast<to = 1>(i)
+    next = Add(s, f)
+    more = Less(i, last)
+    r1 = Identity(s)
+    r3 = Neg(x)
+  }>
+}
+"""
+
+
+def test_rows_are_stacked_however_many_there_are() -> None:
+    """More than there is room for at first, of what is carried, passed and computed."""
+    made = model(STACKS)
+    most = np.iinfo(np.int64).max
+    x = f32(8)
+    with InferenceSession(made) as session:
+        for count, last, turns in ((3, 99, 3), (most, 199, 200), (most, 0, 1), (70, 99, 70)):
+            feeds = {"x": x, "count": np.array(count), "last": np.array(last)}
+            y, a, b, c = session.run(None, feeds)
+            sums = np.cumsum([x, *(np.full(8, i, np.float32) for i in range(turns))], axis=0)
+            right = (sums[-1], sums[:-1], sums[1:], np.tile(-x, (turns, 1)))
+            for result, wanted in zip((y, a, b, c), right, strict=True):
+                assert result.shape == wanted.shape
+                np.testing.assert_allclose(result, wanted, rtol=1e-5)

@@ -279,15 +279,28 @@ class Body:
         ]
         self._passed = [name if name in inputs else "" for name in self._passed]
 
-    def call(self, values: Sequence[Any], host: Collection[int], watch: Watch) -> list[Any]:
-        """The outputs; those whose numbers are in `host` as the host has them."""
+    def call(
+        self,
+        values: Sequence[Any],
+        host: Collection[int],
+        places: Mapping[int, Resident],
+        watch: Watch,
+    ) -> list[Any]:
+        """The outputs; those whose numbers are in `host` as the host has them.
+
+        Others may have been written to their place, if they have one.
+        """
         if watch.stop is not None:
             watch.stop.check()  # a turn may submit nothing
         feeds = dict(zip(self._inputs, values, strict=True))
         pairs = list(zip(self.graph.outputs, self._passed, strict=True))
         names = [value.name for value, passed in pairs if not passed]
         read = {value.name for index, (value, _) in enumerate(pairs) if index in host}
-        kept = dict.fromkeys(name for name in names if name not in read)
+        kept: dict[str, Resident | None] = dict.fromkeys(n for n in names if n not in read)
+        for index, place in places.items():
+            name = pairs[index][0].name
+            if name in kept and names.count(name) == 1:  # not what is carried as well
+                kept[name] = place
         found = run_stages(self.stages, feeds, names, kept, self._device.imports, watch)[0]
         results = [feeds[passed] if passed else found[value.name] for value, passed in pairs]
         return [on_host(one) if index in host else one for index, one in enumerate(results)]
