@@ -8,6 +8,7 @@ scaled_attention (q, k, v [, mask [, past_key, past_value [, lengths]]]) -> y [,
 rotary_embedding (x, cos, sin [, positions]): attrs heads (of inputs of rank 3), interleaved,
     features (rotated ones; 0: all).
 linear_attention (q, k, v, past, decay, beta) -> y, present: attrs q_heads, kv_heads, scale, rule.
+share_heads (x, like): each head of (batch, heads, rows, features) as often as `like` has more.
 causal_conv (x, weight [, bias [, past]]) -> y, present: attr activation.
 """
 
@@ -342,3 +343,22 @@ def _causal(
 
 
 define("causal_conv", (2, 4), _infer_causal, quiet(_causal), outputs=2)
+
+
+# -- share_heads -----------------------------------------------------------------------------------
+
+
+def _infer_share(node: Node, infos: Sequence[Info]) -> list[Info]:
+    x, like = infos[0].shape, infos[1].shape
+    if len(x) != 4 or len(like) != 4 or not x[1] or like[1] % x[1]:
+        raise fail(node, infos, "both must be of rank 4, like's heads a multiple of x's")
+    return [Info(infos[0].dtype, (x[0], like[1], *x[2:]))]
+
+
+define(
+    "share_heads",
+    2,
+    _infer_share,
+    lambda attrs, x, like: (np.repeat(x, like.shape[1] // x.shape[1], axis=1),),
+    raw=True,
+)

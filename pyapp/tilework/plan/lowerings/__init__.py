@@ -48,6 +48,7 @@ LOWERINGS: dict[str, Lowering] = {
     "kv_append": transformer.append,
     "first_rows": transformer.first,
     "repeat_heads": transformer.repeat,
+    "share_heads": transformer.repeat,
     "causal_bias": transformer.causal,
     "row_positions": transformer.positions,
     "padding_bias": transformer.padding,

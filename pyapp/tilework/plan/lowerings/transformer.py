@@ -71,10 +71,10 @@ def repeat(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     """One copy from a view in which each head is followed by an axis of stride 0."""
     x = inputs[0]
     assert x is not None
-    attrs: Any = node.attrs
+    times = results[0].shape[1] // max(x.shape[1], 1)
     wide = replace(
         x,
-        shape=(*x.shape[:2], attrs["times"], *x.shape[2:]),
+        shape=(*x.shape[:2], times, *x.shape[2:]),
         strides=(*x.strides[:2], 0, *x.strides[2:]),
     )
     view = b.dense(wide).reshaped(results[0].shape)
