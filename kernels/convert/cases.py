@@ -1,4 +1,4 @@
-"""Cases of cast: every pair of types, the ends of their ranges, tails."""
+"""Cases of cast: every pair of types, the ends of their ranges, tails; all 65536 halves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.kernels.harness import INVALID_PARAMS, TOO_SHORT, Case, Tolerance, up
-from tilework.hal.kernels.convert import CAST, CastParams, ElementType
+from tilework.core.dtypes import BFLOAT16
+from tilework.hal.kernels.convert import (
+    CAST,
+    NARROW_HALF,
+    WIDEN_HALF,
+    CastParams,
+    ElementType,
+    Half,
+    HalfParams,
+)
+from tilework.ir.narrow import bits_of, narrow, of_bits, widen
 
 Array = NDArray[Any]
 T = ElementType
@@ -80,7 +90,68 @@ def cast(source: ElementType, target: ElementType, n: int, tile: int, note: str 
     )
 
 
+def bits(x: Array, form: Half) -> Array:
+    """float32 as halves, by NumPy and by `ir.narrow`."""
+    with np.errstate(all="ignore"):
+        if form is Half.FLOAT16:
+            return x.astype(np.float16).view(np.uint16)
+        return bits_of(narrow(x, BFLOAT16))
+
+
+def widened(form: Half, codes: Array, note: str) -> Case:
+    number = codes.view(np.float16).astype(np.float32)
+    if form is Half.BFLOAT16:
+        number = widen(of_bits(codes, BFLOAT16))
+    n = codes.size
+    return Case(
+        WIDEN_HALF,
+        (up(n, 4096), 1, 1),
+        HalfParams(n, 4096, form),
+        [codes, np.full(n, 9, np.float32)],
+        {1: number},
+        note=f"{form.name} {note}",
+    )
+
+
+def narrowed(form: Half, x: Array, note: str) -> Case:
+    n = x.size
+    return Case(
+        NARROW_HALF,
+        (up(n, 1000), 1, 1),
+        HalfParams(n, 1000, form),
+        [x, np.full(n, 9, np.uint16)],
+        {1: bits(x, form)},
+        note=f"{form.name} {note}",
+    )
+
+
+def between(form: Half) -> Array:
+    """Numbers around every border between two halves: the ties, and what is next to them."""
+    edges = np.arange(0x7C00 if form is Half.FLOAT16 else 0x7F80, dtype=np.uint16)
+    if form is Half.FLOAT16:
+        low = edges.view(np.float16).astype(np.float32)
+        high = (edges + 1).astype(np.uint16).view(np.float16).astype(np.float32)
+        high[-1] = 65536
+    else:
+        low, high = (widen(of_bits((edges + n).astype(np.uint16), BFLOAT16)) for n in (0, 1))
+        high[-1] = np.inf
+    middle = low + (high - low) / 2
+    return np.concatenate([np.nextafter(middle, low), middle, np.nextafter(middle, high), -middle])
+
+
+ALL_CODES = np.arange(1 << 16, dtype=np.uint16)
+HALVES: list[Case] = [
+    *(widened(form, ALL_CODES, "all") for form in Half),
+    *(widened(form, ALL_CODES[15000 : 15000 + n], f"{n}") for form in Half for n in (1, 3, 6)),
+    *(narrowed(form, between(form), "ties") for form in Half),
+    *(narrowed(form, samples(T.FLOAT32, n), f"{n}") for form in Half for n in (1, 7, 9, 300)),
+    Case(WIDEN_HALF, (1, 1, 1), HalfParams(5, 8, Half.FLOAT16),
+         [ALL_CODES[:4], np.zeros(5, np.float32)], status=TOO_SHORT, note="x too short"),
+    Case(NARROW_HALF, (1, 1, 1), HalfParams(5, 0, Half.FLOAT16),
+         [np.zeros(5, np.float32), ALL_CODES[:5]], status=INVALID_PARAMS, note="tile of 0"),
+]  # fmt: skip
 CASES: list[Case] = [
+    *HALVES,
     *(cast(s, t, 101, 32) for s in T for t in T),
     *(cast(s, t, n, 1 << 20) for n in (0, 1, 2, 3, 5, 15, 17)
       for s, t in ((T.FLOAT32, T.INT64), (T.BOOLEAN, T.FLOAT32), (T.INT64, T.INT32))),

@@ -6,7 +6,7 @@ An operation that is not here runs on the host by its reference.
 from __future__ import annotations
 
 from tilework.plan.lowering import Lowering
-from tilework.plan.lowerings import channel, elementwise, move, quant, reduce, transformer
+from tilework.plan.lowerings import channel, elementwise, half, move, quant, reduce, transformer
 from tilework.plan.lowerings.attention import attention, scaled
 from tilework.plan.lowerings.conv import conv, conv_transpose
 from tilework.plan.lowerings.matmul import matmul
@@ -69,5 +69,23 @@ LOWERINGS: dict[str, Lowering] = {
     "quantized_matmul": quant.quantized_matmul,
     "qlinear_matmul": quant.qlinear_matmul,
 }
+
+# Those that only move elements, and those that do not compute in float32.
+AS_THEY_ARE = {
+    *("identity", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "expand", "slice"),
+    *("split", "concat", "tile", "gather", "kv_append", "first_rows", "repeat_heads"),
+    *("share_heads", "causal_bias", "row_positions", "padding_bias", "and", "or", "xor", "not"),
+    *("quantize_linear", "dequantize_linear", "dynamic_quantize_linear", "matmul_integer"),
+    *("quantized_matmul", "qlinear_matmul"),
+}
+LOWERINGS.update(
+    (name, half.cast(lowering) if name == "cast" else half.through_float32(lowering))
+    for name, lowering in LOWERINGS.items()
+    if name not in AS_THEY_ARE
+)
+LOWERINGS["softmax"] = half.stepwise(reduce.soft, LOWERINGS)
+LOWERINGS.update(
+    (name, half.exactly(LOWERINGS[name])) for name in ("attention", "scaled_attention")
+)
 
 __all__ = ["LOWERINGS"]

@@ -107,7 +107,7 @@ CAST: dict[DType, convert.ElementType] = {
 }
 
 
-def _run(b: Builder, x: Tensor) -> tuple[Tensor, Tensor]:
+def dense_run(b: Builder, x: Tensor) -> tuple[Tensor, Tensor]:
     """(dense run of the distinct elements, the view whose strides the result takes)."""
     run = packed_view(x)
     if run is not None:
@@ -116,7 +116,8 @@ def _run(b: Builder, x: Tensor) -> tuple[Tensor, Tensor]:
     return replace(x, shape=(x.size,), strides=(1,)), x
 
 
-def _shaped(run: Tensor, like: Tensor) -> Tensor:
+def shaped(run: Tensor, like: Tensor) -> Tensor:
+    """A run's elements in the order of the view that it was taken from."""
     return replace(run, shape=like.shape, strides=like.strides)
 
 
@@ -149,23 +150,23 @@ def unary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> 
 def _unary(
     b: Builder, x: Tensor, op: Unary, most: int, alpha: float = 0.0, beta: float = 0.0
 ) -> Tensor:
-    run, like = _run(b, x)
+    run, like = dense_run(b, x)
     y = b.result(run.dtype, run.shape, run)
     tile, tiles = b.tiles(run.size, most)
     params = UnaryParams(count=run.size, tile_elements=tile, op=op, alpha=alpha, beta=beta)
     b.emit(kernels.F32_UNARY, (tiles, 1, 1), params, (run, y))
-    return _shaped(y, like)
+    return shaped(y, like)
 
 
 def logical_not(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """y = not x."""
     x = inputs[0]
     assert x is not None
-    run, like = _run(b, x)
+    run, like = dense_run(b, x)
     y = b.result(BOOL, run.shape, run)
     tile, tiles = b.tiles(run.size, BYTES)
     b.emit(kernels.BOOL_NOT, (tiles, 1, 1), NotParams(run.size, tile), (run, y))
-    return [_shaped(y, like)]
+    return [shaped(y, like)]
 
 
 def cast(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
@@ -177,12 +178,12 @@ def cast(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
         return [x]
     if x.dtype not in CAST or target not in CAST:
         return f"no kernel to cast {x.dtype} to {target}"
-    run, like = _run(b, x)
+    run, like = dense_run(b, x)
     y = b.result(target, run.shape, run)
     tile, tiles = b.tiles(run.size, CHEAP)
     params = convert.CastParams(run.size, tile, CAST[x.dtype], CAST[target])
     b.emit(convert.CAST, (tiles, 1, 1), params, (run, y))
-    return [_shaped(y, like)]
+    return [shaped(y, like)]
 
 
 def _operands(
