@@ -18,7 +18,9 @@ from tilework.hal.kernels.quant import (
     F32_RANGE,
     I8_GEMM,
     I8_GEMM_PACK_B,
+    U8_COLUMNS,
     Activation,
+    ColumnsParams,
     Dot,
     DynamicParams,
     GemmParams,
@@ -93,6 +95,47 @@ def lines(
     found = saturated(x, wide, moved, dtype).ravel()
     given = [x.ravel(), scale, zero if with_zero else None, np.zeros(x.size, dtype)]
     return Case(F32_QUANTIZE, counts, params, given, {3: found}, note=note)
+
+
+def columns(
+    n: int,
+    c: int,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+    zero: int | None = None,
+    tile: int = 2,
+) -> Case:
+    """`pads` are top, left, bottom, right."""
+    rng = np.random.default_rng(n + c + sum(size))
+    x = rng.integers(0, 256, (n, c, *size)).astype(np.uint8)
+    wide = np.pad(
+        x, ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])), constant_values=zero or 0
+    )
+    outputs = [
+        (extent - (k - 1) * d - 1) // s + 1
+        for extent, k, d, s in zip(wide.shape[2:], kernel, dilation, stride, strict=True)
+    ]
+    y = np.zeros((n, c, *kernel, *outputs), np.uint8)
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            rows, across = (
+                slice(k * d, k * d + (o - 1) * s + 1, s)
+                for k, d, o, s in zip((i, j), dilation, outputs, stride, strict=True)
+            )
+            y[:, :, i, j] = wide[:, :, rows, across]
+    params = ColumnsParams(
+        channels=c, height=size[0], width=size[1], out_height=outputs[0], out_width=outputs[1],
+        kernel_height=kernel[0], kernel_width=kernel[1], stride_height=stride[0],
+        stride_width=stride[1], dilation_height=dilation[0], dilation_width=dilation[1],
+        pad_top=pads[0], pad_left=pads[1], tile_lines=tile,
+    )  # fmt: skip
+    given = [x.ravel(), None if zero is None else np.array([zero], np.uint8), np.zeros_like(y).ravel()]
+    counts = (up(c * kernel[0] * kernel[1], tile), 1, n)
+    note = f"{size} {kernel} {stride} {dilation} {pads}"
+    return Case(U8_COLUMNS, counts, params, given, {2: y.ravel()}, note=note)
 
 
 # -- a product ------------------------------------------------------------------------------------
@@ -197,6 +240,11 @@ CASES: list[Case] = [
       for back in (False, True) for shape in SHAPES
       for signed in (False, True) for zero in (False, True)),
     *products(),
+    columns(1, 2, (5, 7), (3, 3), pads=(1, 1, 1, 1), zero=9),
+    columns(2, 3, (6, 40), (2, 3), stride=(2, 1), zero=200),
+    columns(1, 1, (9, 11), (3, 2), stride=(2, 3), dilation=(2, 3), pads=(0, 4, 2, 5), zero=1),
+    columns(1, 1, (4, 4), (3, 3), pads=(5, 5, 5, 5), zero=7, tile=4),
+    columns(1, 2, (1, 60), (1, 5), stride=(1, 2), pads=(0, 4, 0, 0)),
     Case(F32_RANGE, (1, 1, 1), RangeParams(4, 0), [values(4), values(2)],
          status=INVALID_PARAMS, note="tile of 0"),
     Case(F32_RANGE, (1, 1, 1), RangeParams(4, 4), [values(3), values(2)], status=TOO_SHORT,

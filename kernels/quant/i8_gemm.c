@@ -24,6 +24,7 @@ typedef struct work {
   const gemm_params *p;
   const tw_dispatch *d;
   uint32_t row, rows;          // of C: the tile's first, and how many
+  uint32_t by_row;             // where this matrix's numbers by row begin
   uint32_t padded;             // k
   uint32_t a_flip;             // what A's bytes, and their zero, are xored with
   int a_signed;                // after that
@@ -136,7 +137,7 @@ TW_INLINE v128_t activate(v128_t x, quant_activation activation) {
 // A row's sums with the zeros taken into account.
 TW_INLINE void correct(const work *w, const columns *c, uint32_t i, v128_t x[2]) {
   const tw_binding *zero = &w->d->bindings[I8_GEMM_A_ZERO];
-  int32_t za = zero_at(zero, w->row + i, w->a_flip, w->a_signed);
+  int32_t za = zero_at(zero, w->by_row + w->row + i, w->a_flip, w->a_signed);
   int32_t all = w->row_sums ? w->row_sums[i] - (int32_t)w->p->k * za : 0;
   TW_UNROLLED for (int h = 0; h < 2; h++) {
     v128_t sums = wasm_v128_load(c->sums + 4 * h), zeros = wasm_v128_load(c->zeros + 4 * h);
@@ -165,7 +166,7 @@ TW_INLINE void finish_floats(const work *w, const columns *c, const int32_t *sum
   for (uint32_t i = 0; i < rows; i++, sums += TW_COLUMNS, to += w->p->ldc) {
     v128_t x[2] = {wasm_v128_load(sums), wasm_v128_load(sums + 4)};
     correct(w, c, first + i, x);
-    uint32_t row = w->row + first + i;
+    uint32_t row = w->by_row + w->row + first + i;
     v128_t scale = wasm_f32x4_splat(float_at(&b[I8_GEMM_A_SCALE], row));
     int by_row = w->p->by_row && b[I8_GEMM_BIAS].length;
     v128_t bias = wasm_f32x4_splat(by_row ? ((const float *)b[I8_GEMM_BIAS].data)[row] : 0);
@@ -202,7 +203,7 @@ static void finish_bytes(const work *w, const columns *c, const int32_t *sums, u
   for (uint32_t i = 0; i < rows; i++, sums += TW_COLUMNS, to += w->p->ldc) {
     v128_t x[2] = {wasm_v128_load(sums), wasm_v128_load(sums + 4)};
     correct(w, c, first + i, x);
-    uint32_t row = w->row + first + i;
+    uint32_t row = w->by_row + w->row + first + i;
     v128_t scale = wasm_f32x4_splat(float_at(&b[I8_GEMM_A_SCALE], row));
     int by_row = w->p->by_row && b[I8_GEMM_BIAS].length;
     v128_t bias = wasm_i32x4_splat(by_row ? ((const int32_t *)b[I8_GEMM_BIAS].data)[row] : 0);
@@ -276,7 +277,8 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
   uint64_t a0 = (uint64_t)t->z * p->a_stride, b0 = (uint64_t)t->z * p->b_stride;
   uint64_t c0 = (uint64_t)t->z * p->c_stride;
   uint32_t size = p->target >= QUANT_TARGET_BYTE ? 1 : 4;
-  uint64_t per_row = p->by_row ? p->m : 1, biases = p->by_row ? p->m : p->n;
+  uint64_t by_row = p->by_row ? (uint64_t)t->z * p->row_stride : 0;
+  uint64_t per_row = p->by_row ? by_row + p->m : 1, biases = p->by_row ? per_row : p->n;
   if (!within(&b[I8_GEMM_A], a0 + row * p->lda, rows, p->lda, p->k, 1) ||
       !within(&b[I8_GEMM_PACKED_B], b0 + column / TW_COLUMNS * bytes, 1, 0, panels * bytes, 1) ||
       !within(&b[I8_GEMM_C], c0 + row * p->ldc + column, rows, p->ldc, width, size) ||
@@ -293,6 +295,7 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
   int a_signed = head->form == TW_FORM_SIGNED;
   uint8_t *scratch = (uint8_t *)t->scratch;
   work w = {.p = p, .d = d, .row = (uint32_t)row, .rows = rows,
+            .by_row = (uint32_t)by_row,
             .padded = (uint32_t)padded, .a_signed = a_signed,
             .a_flip = (p->a_signed != 0) != a_signed ? 0x80 : 0,
             .wide = (int16_t *)scratch};

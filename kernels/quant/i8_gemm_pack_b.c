@@ -27,19 +27,20 @@ static inline void arrange(int8_t *to, const source *s, uint32_t step) {
     }
 }
 
-// The same where rows of B are contiguous, 8 whole columns and a k that needs no filling.
+// The same where rows of B are contiguous, 8 whole columns.
 static void arrange_rows(int8_t *to, const source *s, uint32_t step) {
   v128_t flip = wasm_i8x16_splat((int8_t)s->flip);
-  uint32_t p = 0;
-  for (; p + 4 <= s->k; p += 4, to += 32) {
-    const uint8_t *from = s->b + p * s->stride_k;
-    v128_t x0 = wasm_v128_load64_zero(from), x1 = wasm_v128_load64_zero(from + s->stride_k);
-    v128_t x2 = wasm_v128_load64_zero(from + 2 * s->stride_k);
-    v128_t x3 = wasm_v128_load64_zero(from + 3 * s->stride_k);
-    v128_t two = wasm_i8x16_shuffle(x0, x1, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    v128_t more = wasm_i8x16_shuffle(x2, x3, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    two = wasm_v128_xor(two, flip);
-    more = wasm_v128_xor(more, flip);
+  uint32_t padded = (uint32_t)tw_padded(s->k);
+  for (uint32_t p = 0; p < padded; p += 4, to += 32) {
+    v128_t x[4];
+    for (uint32_t q = 0; q < 4; q++)
+      x[q] = p + q < s->k
+                 ? wasm_v128_xor(wasm_v128_load64_zero(s->b + (p + q) * s->stride_k), flip)
+                 : wasm_i8x16_splat(0);
+    v128_t two = wasm_i8x16_shuffle(x[0], x[1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7,
+                                    23);
+    v128_t more = wasm_i8x16_shuffle(x[2], x[3], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7,
+                                     23);
     if (step == 4) {
       v128_t low = wasm_i16x8_shuffle(two, more, 0, 8, 1, 9, 2, 10, 3, 11);
       more = wasm_i16x8_shuffle(two, more, 4, 12, 5, 13, 6, 14, 7, 15);
@@ -51,13 +52,25 @@ static void arrange_rows(int8_t *to, const source *s, uint32_t step) {
 }
 
 static void fill(int8_t *to, const source *s, uint32_t step) {
-  if (s->width == TW_COLUMNS && s->stride_n == 1 && s->k % TW_GROUP == 0)
+  if (s->width == TW_COLUMNS && s->stride_n == 1)
     arrange_rows(to, s, step);
   else
     arrange(to, s, step);
 }
 
 static void add_up(int32_t sums[TW_COLUMNS], const source *s) {
+  if (s->width == TW_COLUMNS && s->stride_n == 1) {
+    v128_t low = wasm_i32x4_splat(0), high = low, flip = wasm_i8x16_splat((int8_t)s->flip);
+    for (uint32_t p = 0; p < s->k; p++) {
+      v128_t x = wasm_v128_xor(wasm_v128_load64_zero(s->b + p * s->stride_k), flip);
+      x = wasm_i16x8_extend_low_i8x16(x);
+      low = wasm_i32x4_add(low, wasm_i32x4_extend_low_i16x8(x));
+      high = wasm_i32x4_add(high, wasm_i32x4_extend_high_i16x8(x));
+    }
+    wasm_v128_store(sums, low);
+    wasm_v128_store(sums + 4, high);
+    return;
+  }
   for (uint32_t j = 0; j < TW_COLUMNS; j++) sums[j] = 0;
   for (uint32_t p = 0; p < s->k; p++)
     for (uint32_t j = 0; j < s->width; j++)
@@ -146,7 +159,7 @@ static int make_pairs(tw_head *head, uint32_t k) {
 
 uint32_t i8_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
   const pack_params *p = d->params;
-  if (p->tile_panels == 0 || p->packed_stride % 16 || p->dot > QUANT_DOT_SIGNED ||
+  if (p->tile_panels == 0 || p->packed_stride % 16 || p->dot > QUANT_DOT_LIVE ||
       d->binding_count != I8_GEMM_PACK_B_BINDINGS)
     return TW_INVALID_PARAMS;
   uint64_t panels = ((uint64_t)p->n + TW_COLUMNS - 1) / TW_COLUMNS;
@@ -162,7 +175,9 @@ uint32_t i8_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
   if ((p->k && last >= from->length) || packed0 + span.last * bytes > to->length)
     return TW_BINDING_TOO_SHORT;
 
-  tw_form form = p->dot == QUANT_DOT_PROBED ? tw_probe_dot() : (tw_form)(p->dot - QUANT_DOT_WIDE);
+  int probed = p->dot == QUANT_DOT_PROBED || p->dot == QUANT_DOT_LIVE;
+  tw_form form = probed ? tw_probe_dot() : (tw_form)(p->dot - QUANT_DOT_WIDE);
+  if (p->dot == QUANT_DOT_LIVE && form == TW_FORM_PAIRS) form = TW_FORM_WIDE;
 #ifndef TW_RELAXED
   if (form != TW_FORM_WIDE) return TW_INVALID_PARAMS;
 #endif

@@ -122,7 +122,7 @@ def product(run: Host, case: Case, seed: int = 0) -> tuple[list[str], Array, Arr
     params = GemmParams(
         m=case.m, n=case.n, k=case.k, lda=lda, ldc=case.n, ldr=0,
         a_stride=case.m * lda, b_stride=packed.size // case.batch, c_stride=case.m * case.n,
-        by_row=int(case.a_zero == "each"), tile_m=case.tile_m, tile_n=case.tile_n,
+        by_row=int(case.a_zero == "each"), row_stride=0, tile_m=case.tile_m, tile_n=case.tile_n,
         a_signed=int(case.a_signed), b_signed=int(case.b_signed),
         target=Target.INT, activation=Activation.NONE,
     )  # fmt: skip

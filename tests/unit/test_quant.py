@@ -175,3 +175,53 @@ def test_constant_weights_are_packed_once() -> None:
     draft = check(m.graph(scaled), {"x": f32(50, 24)})
     assert kernels(draft) == ["f32_range", "f32_quantize_dynamic", "i8_gemm"]
     assert [step.kernel.name for step in draft.prologue] == ["i8_gemm_pack_b"]
+
+
+# -- convolutions ---------------------------------------------------------------------------------
+
+CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    ((1, 3, 7, 9), (5, 3, 3, 3), {"pads": (1, 1, 1, 1)}),
+    ((2, 4, 8, 8), (6, 4, 1, 1), {}),
+    ((1, 4, 9, 8), (6, 4, 1, 1), {"strides": (2, 2)}),
+    ((2, 6, 9, 11), (4, 3, 3, 2), {"group": 2, "strides": (2, 3), "pads": (0, 2, 1, 1)}),
+    ((1, 5, 10, 10), (5, 1, 3, 3), {"group": 5, "dilations": (2, 1), "auto_pad": "SAME_UPPER"}),
+    ((1, 2, 40), (3, 2, 5), {"pads": (4, 0), "strides": (3,)}),
+    ((1, 2, 4, 4), (3, 2, 3, 3), {"pads": (5, 5, 5, 5)}),
+    ((1, 3, 4, 20), (8, 3, 4, 20), {}),
+]
+
+
+@pytest.mark.parametrize("x", [UINT8, INT8], ids=str)
+@pytest.mark.parametrize("w", [UINT8, INT8], ids=str)
+@pytest.mark.parametrize(("image", "weights", "attrs"), CONVOLUTIONS)
+def test_convolutions(
+    x: DType, w: DType, image: tuple[int, ...], weights: tuple[int, ...], attrs: dict[str, Any]
+) -> None:
+    m = Maker()
+    outputs = weights[0]
+    a, zero = m.input("x", image, x), m.constant(np.array(100, x.numpy))
+    b, b_zero = m.constant(numbers(w, *weights)), m.constant(np.array(7, w.numpy))
+    b_zeros = m.constant(numbers(w, outputs))
+    sums = m.op("conv_integer", a, b, zero, b_zero, to="int32", **attrs)
+    each = m.op("conv_integer", a, b, zero, b_zeros, to="int32", **attrs)
+    bare = m.op("conv_integer", a, b, to="int32", **attrs)
+    scale, y_scale = m.constant(np.float32(0.02)), m.constant(np.float32(0.9))
+    scales = m.constant(np.linspace(0.01, 0.03, outputs, dtype=np.float32))
+    y_zero = m.constant(np.array(3, x.numpy))
+    bias = m.constant(np.arange(outputs, dtype=np.int32) * 100)
+    operands = (a, scale, zero, b, scales, b_zero, y_scale, y_zero)
+    attrs = {**attrs, "to": x.name}
+    y = m.op("qlinear_conv", *operands, bias, **attrs)
+    graph = m.graph(sums, each, bare, y, m.op("qlinear_conv", *operands, **attrs))
+    # bytes may differ by one where a half is rounded: the kernel scales in float32
+    draft = check(graph, {"x": numbers(x, *image)}, rtol=0, atol=1)
+    assert on_device(draft)
+    exact = m.graph(sums, each, bare)
+    check(exact, {"x": numbers(x, *image)}, rtol=0, atol=0)
+
+
+def test_three_spatial_axes_stay_on_the_host() -> None:
+    m = Maker()
+    x = m.input("x", [1, 2, 4, 4, 4], UINT8)
+    graph = m.graph(m.op("conv_integer", x, m.constant(numbers(INT8, 3, 2, 2, 2, 2)), to="int32"))
+    assert not on_device(check(graph, {"x": numbers(UINT8, 1, 2, 4, 4, 4)}, rtol=0, atol=0))

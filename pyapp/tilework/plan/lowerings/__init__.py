@@ -6,7 +6,16 @@ An operation that is not here runs on the host by its reference.
 from __future__ import annotations
 
 from tilework.plan.lowering import Lowering
-from tilework.plan.lowerings import channel, elementwise, half, move, quant, reduce, transformer
+from tilework.plan.lowerings import (
+    channel,
+    elementwise,
+    half,
+    move,
+    quant,
+    quant_conv,
+    reduce,
+    transformer,
+)
 from tilework.plan.lowerings.attention import attention, scaled
 from tilework.plan.lowerings.conv import conv, conv_transpose
 from tilework.plan.lowerings.matmul import matmul
@@ -68,6 +77,8 @@ LOWERINGS: dict[str, Lowering] = {
     "matmul_integer": quant.matmul_integer,
     "quantized_matmul": quant.quantized_matmul,
     "qlinear_matmul": quant.qlinear_matmul,
+    "conv_integer": quant_conv.conv_integer,
+    "qlinear_conv": quant_conv.qlinear_conv,
 }
 
 # Those that only move elements, and those that do not compute in float32.
@@ -76,7 +87,7 @@ AS_THEY_ARE = {
     *("split", "concat", "tile", "gather", "kv_append", "first_rows", "repeat_heads"),
     *("share_heads", "causal_bias", "row_positions", "padding_bias", "and", "or", "xor", "not"),
     *("quantize_linear", "dequantize_linear", "dynamic_quantize_linear", "matmul_integer"),
-    *("quantized_matmul", "qlinear_matmul"),
+    *("quantized_matmul", "qlinear_matmul", "conv_integer", "qlinear_conv"),
 }
 LOWERINGS.update(
     (name, half.cast(lowering) if name == "cast" else half.through_float32(lowering))

@@ -127,7 +127,7 @@ def _lines(
 
 
 @dataclass(frozen=True, slots=True)
-class _Follow:
+class Follow:
     """What is done to the sums; zeros and scales as the kernel takes them."""
 
     target: Target
@@ -140,7 +140,7 @@ class _Follow:
     y_zero: Tensor | None = None
     bias: Tensor | None = None
     residual: Tensor | None = None
-    by_row: bool = False
+    by_row: int = 0  # 1: a's zero and scale, and the bias, are one for each row
     activation: Activation = Activation.NONE
 
 
@@ -151,8 +151,8 @@ def matmul_integer(b: Builder, node: Node, inputs: Operands, results: Sequence[I
     by_row = a_zero is not None and a_zero.size != 1
     if by_row and (len(a.shape) != 2 or a_zero is None or len(a_zero.shape) != 1):
         return "a zero for each row of a batch"
-    follow = _Follow(
-        Target.INT, results[0].dtype, a_zero=a_zero, b_zero=b_zero, by_row=by_row
+    follow = Follow(
+        Target.INT, results[0].dtype, a_zero=a_zero, b_zero=b_zero, by_row=int(by_row)
     )
     return _matmul(b, a, other, follow, results[0])
 
@@ -165,7 +165,7 @@ def quantized_matmul(
     assert a is not None and other is not None
     if residual is not None:
         residual = b.dense(residual)
-    follow = _Follow(
+    follow = Follow(
         Target.FLOAT,
         FLOAT32,
         a_zero,
@@ -189,13 +189,13 @@ def qlinear_matmul(b: Builder, node: Node, inputs: Operands, results: Sequence[I
     if max(a_scale.size, a_zero.size, y_scale.size, y_zero.size) != 1:
         return "a scale or zero for each row"
     target = Target.SIGNED_BYTE if results[0].dtype is INT8 else Target.BYTE
-    follow = _Follow(
+    follow = Follow(
         target, results[0].dtype, a_zero, b_zero, a_scale, b_scale, y_scale, y_zero
     )
     return _matmul(b, a, other, follow, results[0])
 
 
-def _matmul(b: Builder, a: Tensor, other: Tensor, follow: _Follow, result: Info) -> Lowered:
+def _matmul(b: Builder, a: Tensor, other: Tensor, follow: Follow, result: Info) -> Lowered:
     # Vectors become matrices with one row or one column.
     if len(a.shape) == 1:
         a = replace(a, shape=(1, *a.shape), strides=(0, *a.strides))
@@ -261,7 +261,7 @@ def _shaped(tensor: Tensor, info: Info) -> Tensor:
     return view
 
 
-def pack(b: Builder, matrix: Tensor) -> tuple[Tensor, int]:
+def pack(b: Builder, matrix: Tensor, dot: Dot = Dot.PROBED) -> tuple[Tensor, int]:
     """(panels of a matrix (..., k, n) of bytes, bytes that each matrix takes)."""
     inner, columns = matrix.shape[-2:]
     each = tiles.quant_packed_bytes(inner, columns)
@@ -289,7 +289,7 @@ def pack(b: Builder, matrix: Tensor) -> tuple[Tensor, int]:
         packed_stride=each,
         tile_panels=tile,
         b_signed=int(matrix.dtype is INT8),
-        dot=Dot.PROBED,
+        dot=dot,
     )
     b.emit(I8_GEMM_PACK_B, (-(-panels // tile), 1, matrices), params, (matrix, packed))
     return packed, each
@@ -301,10 +301,14 @@ def gemm(
     a: Tensor,
     packed: Tensor,
     packed_dtype: DType,
-    follow: _Follow,
+    follow: Follow,
     c: Tensor,
+    matrices: int = 1,
 ) -> None:
-    """One product of (rows, inner) and (inner, columns); c is dense."""
+    """One product of (rows, inner) and (inner, columns), or several side by side; c is dense.
+
+    Of several, everything that has rows, and the packed panels, lie one after the other.
+    """
     rows, inner, columns = extents
     cut = tiles.quant_tiles(rows, columns, inner, b.threads)
     params = GemmParams(
@@ -314,10 +318,11 @@ def gemm(
         lda=a.strides[-2] if rows > 1 else inner,
         ldc=columns,
         ldr=columns,
-        a_stride=0,
-        b_stride=0,
-        c_stride=0,
-        by_row=int(follow.by_row),
+        a_stride=rows * inner,
+        b_stride=tiles.quant_packed_bytes(inner, columns),
+        c_stride=rows * columns,
+        by_row=follow.by_row,
+        row_stride=rows,
         tile_m=cut.tile_m,
         tile_n=cut.tile_n,
         a_signed=int(a.dtype is INT8),
@@ -333,4 +338,4 @@ def gemm(
         )
     )  # fmt: skip
     operands = (a, packed, *small, follow.residual, c)
-    b.emit(I8_GEMM, cut.counts(rows, columns), params, operands, cut.scratch)
+    b.emit(I8_GEMM, cut.counts(rows, columns, matrices), params, operands, cut.scratch)
