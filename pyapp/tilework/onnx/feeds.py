@@ -77,6 +77,9 @@ class Feeds:
 
     def _array(self, name: str, value: object, expected: Value) -> Fed:
         dtype = self._dtypes[name]
+        if isinstance(value, np.ndarray) and value.dtype == dtype and value.flags.c_contiguous:
+            self._check_shape(name, value.shape, expected)
+            return value
         if isinstance(value, OrtValue):
             value = value.fed(self._device)
         if isinstance(value, Resident):

@@ -130,7 +130,7 @@ class InferenceSession(Scoped):
         stop = None if options is None else options.stop
         profile = self._profile
         try:
-            if stop is None and profile is None and not kept and not _any_resident(feeds):
+            if stop is None and profile is None and not kept:
                 return session.run(cast("dict[str, NDArray[Any]]", feeds), names)
             recorder = None if profile is None else profile.recorder
             with self._section("model_run"):
@@ -363,10 +363,6 @@ def _free(sessions: dict[frozenset[str], GraphSession], external: Any) -> None:
     sessions.clear()
     if external is not None:
         external.free()
-
-
-def _any_resident(feeds: Mapping[str, Fed]) -> bool:
-    return any(isinstance(one, Resident) for one in feeds.values())
 
 
 def _with_defaults(model: LoadedModel, fed: frozenset[str]) -> Graph:
