@@ -112,13 +112,14 @@ class Figures:
         ends = ", ".join(f"{end} {count:,}" for end, count in self.ends.most_common())
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in self.mutations.most_common())
         tenth = max(1, len(self.resident) // 10)
-        early, late = max(self.resident[:tenth]) >> 20, max(self.resident[-tenth:]) >> 20
+        tenths = [self.resident[n : n + tenth] for n in range(0, len(self.resident), tenth)]
+        most = ", ".join(str(max(part) >> 20) for part in tenths[:10])
         lines = [
             f"  ends: {ends}",
             f"  mutations: {kinds}",
             f"  slowest {self.slowest[0]:.2f} s (number {self.slowest[1]}), most memory taken by a "
             f"model {self.peak[0] >> 20} MiB (number {self.peak[1]})",
-            f"  memory: at most {early} MiB among the first tenth, {late} MiB among the last",
+            f"  memory, the most in each tenth of the models: {most} MiB",
             f"  bugs: {len(self.bugs)}",
         ]
         for bug in self.bugs[:_SHOWN]:

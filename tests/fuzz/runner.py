@@ -123,7 +123,7 @@ def _fed(arg: Any, value: Any) -> Any:
     kind = str(arg.type).partition("(")[2].rstrip(")")
     size = 1
     for extent in made:
-        size *= extent
+        size *= max(extent, 1)  # NumPy minds the others even where one is 0
     try:
         dtype = np.dtype(_DTYPES.get(kind, kind))
     except TypeError:

@@ -110,6 +110,12 @@ def model(op: str, shapes: list[list[Any]], outputs: int = 1, *more: Any, **attr
     return bytes(made.SerializeToString())
 
 
+def complex_of_three_floats() -> Any:
+    tensor = TensorProto(name="c0", data_type=TensorProto.COMPLEX64, dims=[1])
+    tensor.float_data.extend([1, 2, 3])
+    return tensor
+
+
 FOUND: list[tuple[bytes, type[Exception], str]] = [
     (
         model("Expand", [[1]], 1, np.array([1 << 40], np.int64)),
@@ -132,6 +138,11 @@ FOUND: list[tuple[bytes, type[Exception], str]] = [
         model("Add", [[1]], 1, helper.make_tensor("c0", TensorProto.FLOAT, [1] * 40, [1.0])),
         tilework.InvalidProtobuf,
         "has 40 axes",
+    ),
+    (
+        model("Add", [[1]], 1, complex_of_three_floats()),
+        tilework.InvalidProtobuf,
+        "3 numbers are no complex numbers",
     ),
 ]
 

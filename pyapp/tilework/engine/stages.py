@@ -157,7 +157,8 @@ class Stage:
                     for name, graph in node.attrs.items()
                     if isinstance(graph, Graph)
                 }
-                return control(device, node, operands, calls)
+                with sound(label(node), RuntimeException):
+                    return control(device, node, operands, calls)
             found: list[tuple[Any, ...]] = []
 
             def run() -> None:

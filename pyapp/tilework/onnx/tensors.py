@@ -110,10 +110,12 @@ def _unpack(packed: NDArray[Any], dtype: DType, shape: tuple[int, ...]) -> NDArr
 def _typed(tensor: TensorProto, dtype: DType, where: str, elements: int) -> NDArray[Any]:
     if dtype is STRING:
         return _strings(tensor, where)
-    if dtype is COMPLEX64:
-        return chunks(tensor.float_data, "<f4").view(np.complex64)
-    if dtype is COMPLEX128:
-        return chunks(tensor.double_data, "<f8").view(np.complex128)
+    if dtype in (COMPLEX64, COMPLEX128):
+        single = dtype is COMPLEX64
+        parts = chunks(tensor.float_data, "<f4") if single else chunks(tensor.double_data, "<f8")
+        if parts.size % 2:
+            raise InvalidProtobuf(f"{where}: {parts.size} numbers are no complex numbers")
+        return parts.view(dtype.numpy)
     if dtype is FLOAT32:
         return chunks(tensor.float_data, "<f4")
     if dtype is FLOAT64:

@@ -299,7 +299,8 @@ def _possible(node: Node, infos: Sequence[Info | None], results: list[Info]) -> 
     for info in results:
         if any(isinstance(extent, float) or extent < 0 for extent in info.shape):
             raise fail(node, infos, f"its result would be {list(info.shape)}")
-        nbytes = count(info.shape) * info.dtype.size
+        # NumPy minds the others even where an extent is 0.
+        nbytes = count(max(extent, 1) for extent in info.shape) * info.dtype.size
         if nbytes > LARGEST_TENSOR:
             raise OutOfMemory(
                 f"{label(node)}: its result, {info}, takes {nbytes:,} bytes; a tensor may have "
