@@ -12,6 +12,7 @@
                                           modules that come and go under load, for long
     python3 build.py fuzz --models 100000 --seed 1 [--page]
                                           mutated models: a result or a typed error each
+    python3 build.py scaling [--case C]   the processor on 1 to 16 threads, by simulation
     python3 build.py build                the wheel and the static site in dist/
     python3 build.py kernel FOLDER        a kernel of your own, C or Zig, as FOLDER.wasm
     python3 build.py serve [--port N]     dist/ on loopback, with the isolation headers
@@ -71,6 +72,8 @@ def main(arguments: list[str]) -> int:
         return pipeline.soak(rest)
     if options.command == "fuzz":
         return pipeline.fuzz(rest)
+    if options.command == "scaling":
+        return pipeline.scaling(rest)
     if options.command == "serve":
         return pipeline.serve(options.port)
     if options.command == "kernel":
@@ -95,6 +98,7 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     conformance.add_argument("--json", type=Path, help="where the counts go")
     commands.add_parser("bench", add_help=False)
     commands.add_parser("soak", add_help=False)
+    commands.add_parser("scaling", add_help=False)
     commands.add_parser("fuzz", add_help=False)
     build = commands.add_parser("build")
     build.add_argument("--only", choices=["kernels", "wheel", "site"], default="site")
@@ -106,7 +110,7 @@ def _options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     commands.add_parser("check")
     commands.add_parser("clean").add_argument("--all", action="store_true")
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in ("test", "conformance", "bench", "soak", "fuzz"):
+    if rest and options.command not in ("test", "conformance", "bench", "soak", "scaling", "fuzz"):
         parser.error(f"{options.command} does not know {' '.join(rest)}")
     return options, rest
 

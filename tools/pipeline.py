@@ -166,6 +166,13 @@ def fuzz(arguments: list[str]) -> int:
     return subprocess.call([sys.executable, "-m", "tools.fuzz", *arguments], cwd=ROOT)
 
 
+def scaling(arguments: list[str]) -> int:
+    """The processor on 1 to 16 threads by simulation; tools/scaling.py takes the arguments."""
+    build()
+    _install_tests()
+    return subprocess.call([sys.executable, "-m", "tools.scaling", *arguments], cwd=ROOT)
+
+
 def serve(port: int) -> int:
     """dist/ on loopback, as it was last built."""
     if not (DIST / "site.json").is_file():
