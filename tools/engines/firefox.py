@@ -11,12 +11,13 @@ import json
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tools.engines.engine import POLL, EngineError, EnginePage, answer, answering, poll, program
+from tools.engines.engine import POLL, EngineError, answer, answering, poll, program
 from tools.serve import serving
 from tools.web_host import Host
 
@@ -51,7 +52,7 @@ class Firefox:
         return ("firefox-esr",)
 
     @contextmanager
-    def open(self, host: Host) -> Iterator[EnginePage]:
+    def open(self, host: Host) -> Iterator[FirefoxPage]:
         with tempfile.TemporaryDirectory(
             prefix="tilework-firefox-", ignore_cleanup_errors=True
         ) as folder:
@@ -71,7 +72,7 @@ class Firefox:
                 except TimeoutError:
                     said = log.read_text(encoding="utf-8", errors="replace")
                     raise EngineError(f"Firefox does not start: {said[-2000:]}") from None
-                page = _Page(port, origin)
+                page = FirefoxPage(port, origin)
                 try:
                     yield page
                 finally:
@@ -86,7 +87,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-class _Page:
+class FirefoxPage:
     """One Marionette session with one tab.
 
     A message is its length in decimal, a colon and JSON: [0, number, command, parameters] from us,
@@ -115,6 +116,15 @@ class _Page:
     def wait_for(self, function: str, seconds: float) -> None:
         question = f"() => Boolean(({function})())"
         poll(lambda: self.evaluate(question), seconds, function, POLL)
+
+    def hide(self, seconds: float) -> None:
+        """Has another tab in front of the page for so long."""
+        own = self._ask("WebDriver:GetWindowHandle")["value"]
+        other = self._ask("WebDriver:NewWindow", type="tab", focus=True)["handle"]
+        self._ask("WebDriver:SwitchToWindow", handle=other, focus=True)
+        time.sleep(seconds)
+        self._ask("WebDriver:CloseWindow")
+        self._ask("WebDriver:SwitchToWindow", handle=own, focus=True)
 
     def close(self) -> None:
         """Ends Firefox; one that has ended by itself is no fault here."""
