@@ -1,4 +1,4 @@
-"""What `build.py scaling` simulates is what the processor runs: the same tiles in the same regions."""
+"""`build.py scaling` simulates what the processor runs: the same tiles in the same regions."""
 
 from __future__ import annotations
 
