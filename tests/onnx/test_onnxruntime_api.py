@@ -354,7 +354,26 @@ def test_plans_are_printed_and_shown() -> None:
         assert str(latest) == str(asked) == repr(latest)
         assert "f32_softmax" in str(latest) and "Softmax 'softmax'" in str(latest)
         shown = latest._repr_html_()
-        steps = latest.plan.draft.steps
-        assert shown.count("<tr>") == len(steps) + 1
-        assert all(step.label.replace("'", "&#x27;") in shown for step in steps)
-        assert f"{latest.plan.draft.arena_bytes:,} bytes" in shown
+        (draft,) = (plan.draft for plan in latest.plans)
+        assert shown.count("<tr>") == len(draft.steps) + 1
+        assert all(step.label.replace("'", "&#x27;") in shown for step in draft.steps)
+        assert f"{draft.arena_bytes:,} bytes" in shown
+
+
+def test_plans_of_all_stages_are_shown() -> None:
+    """Where sizes hang on data there are several, one behind the other."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])
+    y = helper.make_tensor_value_info("y", TensorProto.INT64, None)
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"], "first"),
+        helper.make_node("NonZero", ["r"], ["places"], "cutting"),
+        helper.make_node("Add", ["places", "places"], ["y"], "behind"),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    content = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    with ort.InferenceSession(content) as one:
+        (places,) = one.run(None, {"x": np.array([0, 3, -1, 2], np.float32)})
+        np.testing.assert_array_equal(places, [[2, 6]])
+        for shown in (str(one.plan()), one.plan()._repr_html_()):
+            for name in ("Relu", "NonZero", "Add"):
+                assert name in shown

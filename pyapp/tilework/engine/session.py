@@ -76,10 +76,12 @@ class GraphSession(Scoped):
             self._check_open()
             return self._stages.find(feeds, self.device.imports).plan
 
-    def latest(self) -> Plan | None:
-        """The plan that was used last, of those at the beginning of the graph."""
-        stage = self._stages.latest()
-        return None if stage is None else stage.plan
+    def latest(self) -> list[Plan]:
+        """The plans that were used last: of the graph's stages in order, then of those inside
+        its nodes."""
+        bodies = self._held.shared.bodies.values()
+        first = [self._stages.latest(), *(body.stages.latest() for body in bodies)]
+        return [plan for stage in first if stage is not None for plan in stage.latest()]
 
     def run(self, feeds: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
         """The outputs `names` for `feeds`: every input, contiguous, of its dtype.

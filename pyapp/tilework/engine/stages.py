@@ -188,6 +188,11 @@ class Stage:
         if self.rest is not None:
             yield from self.rest.places()
 
+    def latest(self) -> list[Plan]:
+        """Its plan, and those behind it that were used last."""
+        behind = None if self.rest is None else self.rest.latest()
+        return [self.plan] if behind is None else [self.plan, *behind.latest()]
+
     def free(self) -> None:
         """Gives back what it and the stages behind it hold on the device."""
         self.plan.free()

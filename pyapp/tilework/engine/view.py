@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tilework.engine.plan import Plan
@@ -13,34 +14,41 @@ from tilework.plan.tensor import Tensor
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """`loaded`: what was rewritten when the session was made."""
+    """`plans`: one, or, where sizes hang on data, those of all stages and of graphs inside nodes.
+    `loaded`: what was rewritten when the session was made."""
 
-    plan: Plan
+    plans: Sequence[Plan]
     loaded: Fired
 
     def __str__(self) -> str:
-        fired = self.plan.draft.fired
-        return f"{self.plan}\n\nat load:\n{self.loaded}\n\nfor these shapes:\n{fired}"
+        parts = [str(plan) for plan in self.plans]
+        parts += [f"at load:\n{self.loaded}"]
+        parts += [f"for these shapes:\n{plan.draft.fired}" for plan in self.plans]
+        return "\n\n".join(parts)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        draft = self.plan.draft
-        head, *_ = str(self.plan).splitlines()
-        heads = "".join(
-            f"<th>{name}</th>" for name in ("level", "kernel", "tiles", "bytes", "node", "how")
-        )
-        body = "".join(_row(step) for step in draft.steps)
         rewrites = "".join(
             f"<li>{count} × {html.escape(rule)}</li>"
-            for fired in (self.loaded, draft.fired)
+            for fired in (self.loaded, *(plan.draft.fired for plan in self.plans))
             for rule, count in sorted(fired.counts.items())
         )
-        return (
-            f"<p>{html.escape(head)}</p>"
-            f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-            f"<p>fused and simplified:</p><ul>{rewrites}</ul>"
-        )
+        tables = "".join(_table(plan) for plan in self.plans)
+        return f"{tables}<p>fused and simplified:</p><ul>{rewrites}</ul>"
+
+
+def _table(plan: Plan) -> str:
+    head, *_ = str(plan).splitlines()
+    heads = "".join(
+        f"<th>{name}</th>" for name in ("level", "kernel", "tiles", "bytes", "node", "how")
+    )
+    body = "".join(_row(step) for step in plan.draft.steps)
+    behind = "".join(f"<p>{html.escape(words)}</p>" for words in plan.draft.behind)
+    return (
+        f"<p>{html.escape(head)}</p>"
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{behind}"
+    )
 
 
 def _row(step: Step) -> str:

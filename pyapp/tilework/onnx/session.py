@@ -88,6 +88,7 @@ class InferenceSession(Scoped):
         self._known_outputs = frozenset(self._output_names)
         self._external, owned = source.upload()
         self._sessions: dict[frozenset[str], GraphSession] = {}
+        self._used: GraphSession | None = None  # by the last run
         self._end = weakref.finalize(self, _free, self._sessions, self._external if owned else None)
         try:
             with self._section("session_initialization"):
@@ -126,11 +127,11 @@ class InferenceSession(Scoped):
         """Outputs in `kept` stay on the device, where it says or in new tensors."""
         if not self._end.alive:
             raise Fail("the session is closed; make a new one")
-        session = self._session(frozenset(feeds) & self._optional)
+        session = self._used = self._session(frozenset(feeds) & self._optional)
         stop = None if options is None else options.stop
         profile = self._profile
         try:
-            if stop is None and profile is None and not kept:
+            if stop is None and profile is None and not kept and _on_host(feeds):
                 return session.run(cast("dict[str, NDArray[Any]]", feeds), names)
             recorder = None if profile is None else profile.recorder
             with self._section("model_run"):
@@ -298,10 +299,9 @@ class InferenceSession(Scoped):
         """
         session = self._session(frozenset())
         if shapes is None:
-            latest = [plan for one in self._sessions.values() if (plan := one.latest())]
-            if not latest:
+            if self._used is None:
                 raise Fail("the session has not run yet; give plan() the shapes of its inputs")
-            return PlanView(latest[-1], session.fired)
+            return PlanView(self._used.latest(), self._used.fired)
         values = {
             value.name: value
             for value in self._model.graph.inputs
@@ -313,7 +313,7 @@ class InferenceSession(Scoped):
             if name in values
         }
         checked = self._feeds.check({**shapes, **arrays})
-        return PlanView(session.plan(cast("dict[str, NDArray[Any]]", checked)), session.fired)
+        return PlanView([session.plan(checked)], session.fired)
 
     def explain(self, shapes: Mapping[str, Sequence[int]]) -> str:
         """`plan(shapes)` in words."""
@@ -363,6 +363,13 @@ def _free(sessions: dict[frozenset[str], GraphSession], external: Any) -> None:
     sessions.clear()
     if external is not None:
         external.free()
+
+
+def _on_host(feeds: Mapping[str, Fed]) -> bool:
+    for fed in feeds.values():  # a loop, as every run waits for it  # noqa: SIM110
+        if type(fed) is Resident:
+            return False
+    return True
 
 
 def _with_defaults(model: LoadedModel, fed: frozenset[str]) -> Graph:
