@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from tests.kernels.harness import INVALID_PARAMS, SCRATCH, TOO_SHORT, Case, Tolerance, up
 from tilework.hal.kernels.quant import (
     F32_DEQUANTIZE,
+    F32_GEMM_BLOCKS,
+    F32_GEMM_BLOCKS_PACK,
     F32_QUANTIZE,
     F32_QUANTIZE_DYNAMIC,
     F32_RANGE,
@@ -20,6 +22,8 @@ from tilework.hal.kernels.quant import (
     I8_GEMM_PACK_B,
     U8_COLUMNS,
     Activation,
+    BlocksPackParams,
+    BlocksParams,
     ColumnsParams,
     Dot,
     DynamicParams,
@@ -226,6 +230,46 @@ def products() -> list[Case]:
     return cases
 
 
+def few_bits(
+    m: int, k: int, n: int, bits: int, block: int, with_zeros: bool, with_bias: bool, lda: int = 0
+) -> list[Case]:
+    """(packing, the product) of weights of `bits` bits."""
+    rng = np.random.default_rng(m + k + n + bits)
+    blocks, panels, lda = up(k, block), up(n, 8), lda or k
+    numbers = rng.integers(0, 1 << bits, (n, blocks, block)).astype(np.uint8)
+    scales = (rng.random((n, blocks)) * 0.1).astype(np.float32)
+    zeros = rng.integers(0, 1 << bits, (n, blocks)).astype(np.uint8)
+    if not with_zeros:
+        zeros[:] = 1 << bits - 1
+    halves = (lambda x: x) if bits == 8 else (lambda x: x[..., ::2] | x[..., 1::2] << 4)
+    b = halves(numbers)
+    wide_zeros = np.pad(zeros, ((0, 0), (0, blocks % 2 if bits == 4 else 0)))
+    packed = np.zeros((panels, blocks, 48 + block * bits), np.uint8)
+    for column in range(panels * 8):
+        panel, j = divmod(column, 8)
+        there = column < n
+        scale = scales[column] if there else np.zeros(blocks, np.float32)
+        packed[panel, :, 4 * j : 4 * j + 4] = scale.view(np.uint8).reshape(blocks, 4)
+        packed[panel, :, 32 + j] = zeros[column] if there else 1 << bits - 1
+        packed[panel, :, 48 + j :: 8] = b[column] if there else 1 << bits - 1
+    weights = (numbers.astype(np.float64) - zeros[..., None]) * scales[..., None]
+    a, bias = values(m, lda), values(n) if with_bias else None
+    c = a[:, :k].astype(np.float64) @ weights.reshape(n, -1)[:, :k].T
+    packs = BlocksPackParams(n=n, k=k, bits=bits, block=block, tile_panels=1)
+    params = BlocksParams(m=m, n=n, k=k, bits=bits, block=block, lda=lda, tile_m=4, tile_n=8)
+    given = [b.ravel(), scales.ravel(), halves(wide_zeros).ravel() if with_zeros else None]
+    flat = a.ravel()[: a.size - (lda - k)]
+    note = f"{m} {k} {n}, {bits} bits by {block}"
+    return [
+        Case(F32_GEMM_BLOCKS_PACK, (panels, 1, 1), packs,
+             [*given, np.zeros(packed.size, np.uint8)], {3: packed.ravel()}, note=note),
+        Case(F32_GEMM_BLOCKS, (panels, up(m, 4), 1), params,
+             [flat, packed.ravel(), bias, np.zeros(m * n, np.float32)],
+             {3: (c if bias is None else c + bias).ravel()}, Tolerance(8, 3e-6 * k**0.5 * 2**(bits - 4)),
+             scratch=16384, note=note),
+    ]  # fmt: skip
+
+
 SHAPES = ((1, 1, 1), (1, 1, 15), (1, 1, 16), (1, 1, 33), (2, 3, 7), (3, 2, 40), (0, 2, 3))
 NAN = np.array([1, np.nan, -3, 4, 5], np.float32)
 CASES: list[Case] = [
@@ -240,6 +284,11 @@ CASES: list[Case] = [
       for back in (False, True) for shape in SHAPES
       for signed in (False, True) for zero in (False, True)),
     *products(),
+    *few_bits(1, 64, 16, 4, 32, False, False),
+    *few_bits(5, 70, 13, 4, 32, True, True, lda=75),
+    *few_bits(9, 40, 20, 8, 16, True, False),
+    *few_bits(3, 1100, 9, 4, 128, True, True),
+    *few_bits(2, 33, 8, 8, 48, False, True),
     columns(1, 2, (5, 7), (3, 3), pads=(1, 1, 1, 1), zero=9),
     columns(2, 3, (6, 40), (2, 3), stride=(2, 1), zero=200),
     columns(1, 1, (9, 11), (3, 2), stride=(2, 3), dilation=(2, 3), pads=(0, 4, 2, 5), zero=1),

@@ -225,3 +225,32 @@ def test_three_spatial_axes_stay_on_the_host() -> None:
     x = m.input("x", [1, 2, 4, 4, 4], UINT8)
     graph = m.graph(m.op("conv_integer", x, m.constant(numbers(INT8, 3, 2, 2, 2, 2)), to="int32"))
     assert not on_device(check(graph, {"x": numbers(UINT8, 1, 2, 4, 4, 4)}, rtol=0, atol=0))
+
+
+# -- weights of few bits --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("shape", [(100,), (1, 100), (2, 7, 100)])
+def test_weights_of_few_bits(bits: int, zeros: bool, shape: tuple[int, ...]) -> None:
+    m = Maker()
+    n, k, block = 21, 100, 32
+    blocks = -(-k // block)
+    x = m.input("x", shape)
+    b = m.constant(numbers(UINT8, n, blocks, block * bits // 8))
+    scales = m.constant(np.abs(f32(n * blocks)) * 0.02)
+    more = [m.constant(numbers(UINT8, n * -(-blocks * bits // 8)))] if zeros else [""]
+    attrs = {"n": n, "k": k, "bits": bits, "block_size": block}
+    y = m.op("matmul_blocks", x, b, scales, *more, m.constant(f32(n)), **attrs)
+    draft = check(m.graph(y), {"x": f32(*shape)}, rtol=1e-4, atol=1e-3)
+    assert kernels(draft) == ["f32_gemm_blocks"]
+    assert [step.kernel.name for step in draft.prologue] == ["f32_gemm_blocks_pack"]
+
+
+def test_blocks_that_no_vector_fits_stay_on_the_host() -> None:
+    m = Maker()
+    x, b = m.input("x", [3, 24]), m.constant(numbers(UINT8, 5, 3, 4))
+    attrs = {"n": 5, "k": 24, "bits": 4, "block_size": 8}
+    y = m.op("matmul_blocks", x, b, m.constant(f32(15)), **attrs)
+    assert not on_device(check(m.graph(y), {"x": f32(3, 24)}, rtol=1e-4, atol=1e-3))

@@ -19,6 +19,7 @@ qlinear_conv (x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero [, bias]):
     to; bias is int32 in units of x_scale w_scale. w's scale and zero may be (o).
 dequantize_blocks (b, scales [, zeros]): n, k, bits, block_size; (n, k) in the scales' dtype, from
     (n, blocks, bytes) with `bits` (2, 4, 8) a number, low bits first, as MatMulNBits has them.
+matmul_blocks (x, b, scales [, zeros [, bias]]): the same attributes; x @ dequantize_blocksᵀ + bias.
 """
 
 from __future__ import annotations
@@ -388,3 +389,33 @@ def _blocks(
 
 
 define("dequantize_blocks", (2, 3), _infer_blocks, quiet(_blocks))
+
+
+def _infer_matmul_blocks(node: Node, infos: Sequence[Info | None]) -> list[Info]:
+    x, b, scales, zeros, bias = [*infos, None, None][:5]
+    assert x is not None and b is not None and scales is not None
+    (weights,) = _infer_blocks(node, [b, scales, zeros])
+    n, k = weights.shape
+    if x.dtype is not scales.dtype or not x.shape or x.shape[-1] != k:
+        raise fail(node, infos, f"x must be (..., {k}) in the dtype of the scales")
+    if bias is not None and (bias.shape != (n,) or bias.dtype is not x.dtype):
+        raise fail(node, infos, f"bias must be ({n},) in the dtype of x")
+    return [Info(x.dtype, (*x.shape[:-1], n))]
+
+
+def _matmul_blocks(
+    attrs: Attrs,
+    x: Array,
+    b: Array,
+    scales: Array,
+    zeros: Array | None = None,
+    bias: Array | None = None,
+) -> tuple[Array, ...]:
+    (weights,) = _blocks(attrs, b, scales, zeros)
+    y = np.matmul(x.astype(np.float32), weights.astype(np.float32).T)
+    if bias is not None:
+        y = y + bias.astype(np.float32)
+    return (np.asarray(y, x.dtype),)
+
+
+define("matmul_blocks", (3, 5), _infer_matmul_blocks, quiet(_matmul_blocks))

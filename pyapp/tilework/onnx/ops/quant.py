@@ -109,6 +109,9 @@ def matmul_n_bits(ctx: Context, node: OnnxNode) -> str:
         "bits": node.attrs.get("bits", 4),
         "block_size": node.attrs["block_size"],
     }
+    packed_zeros = not zeros or ctx.dtype(zeros) is UINT8
+    if attrs["bits"] in (4, 8) and attrs["block_size"] <= 512 and packed_zeros:
+        return ctx.emit("matmul_blocks", x, b, scales, zeros, bias, **attrs)
     weights = ctx.emit("dequantize_blocks", b, scales, zeros, **attrs)
     ctx.set_dtype(weights, ctx.dtype(scales))
     product = ctx.emit("matmul", x, ctx.emit("transpose", weights, perm=(1, 0)))

@@ -12,6 +12,7 @@ from tilework.plan.lowerings import (
     half,
     move,
     quant,
+    quant_blocks,
     quant_conv,
     reduce,
     transformer,
@@ -77,6 +78,7 @@ LOWERINGS: dict[str, Lowering] = {
     "matmul_integer": quant.matmul_integer,
     "quantized_matmul": quant.quantized_matmul,
     "qlinear_matmul": quant.qlinear_matmul,
+    "matmul_blocks": quant_blocks.matmul_blocks,
     "conv_integer": quant_conv.conv_integer,
     "qlinear_conv": quant_conv.qlinear_conv,
 }
