@@ -79,7 +79,10 @@ def typed(data: bytes) -> bytes:
 
     made = onnx.load_from_string(data)
     last = made.graph.node[-1]
-    floats = ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits")
+    floats = (
+        *("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "QAttention"),
+        "GatherBlockQuantized",
+    )
     kind = TensorProto.INT32 if last.op_type == "MatMulInteger" else TensorProto.FLOAT
     if last.op_type not in (*floats, "MatMulInteger"):
         like = last.input[7] if len(last.input) > 7 else last.input[0]
@@ -195,6 +198,46 @@ def test_matmul_of_few_bits(zeros: bool, bits: int) -> None:
     attrs = {"K": k, "N": n, "bits": bits, "block_size": block}
     found, wanted = both("MatMulNBits", inputs, feeds, constants, **attrs)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("causal", [0, 1])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_of_bytes(causal: int, masked: bool) -> None:
+    batch, rows, width, heads = 2, 6, 16, 4
+    feeds = {"x": values(np.uint8, batch, rows, width)}
+    mask = np.ones((batch, rows), np.int32)
+    mask[1, 4:] = 0
+    constants = {
+        "w": values(np.int8, width, 3 * width),
+        "bias": values(np.float32, 3 * width),
+        "xs": np.array(0.02, np.float32),
+        "ws": np.array(0.01, np.float32),
+        "mask": mask,
+        "xz": np.array(120, np.uint8),
+        "wz": np.array(0, np.int8),
+    }
+    inputs = ["x", "w", "bias", "xs", "ws", "mask" if masked else "", "xz", "wz"]
+    if not masked:
+        del constants["mask"]
+    attrs = {"num_heads": heads, "unidirectional": causal}
+    found, wanted = both("QAttention", inputs, feeds, constants, **attrs)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_of_a_table_of_few_bits() -> None:
+    rows, width, block = 12, 64, 16
+    feeds = {"i": np.array([[3, 0], [11, 3]], np.int64)}
+    constants = {
+        "table": values(np.uint8, rows, width // 2),
+        "s": np.abs(values(np.float32, rows, width // block)),
+        "z": values(np.uint8, rows, width // block // 2),
+    }
+    attrs = {"block_size": block, "gather_axis": 0, "quantize_axis": 1, "bits": 4}
+    for last in ("s", "z"):
+        inputs = ["table", "i", "s", "z"][: 3 + (last == "z")]
+        named = {name: constants[name] for name in inputs if name != "i"}
+        found, wanted = both("GatherBlockQuantized", inputs, feeds, named, **attrs)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 # -- MiniLM ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tilework.core.dtypes import BOOL
+from tilework.core.dtypes import BOOL, FLOAT32
 from tilework.onnx.context import Context, OnnxNode
 from tilework.onnx.ops.table import MICROSOFT, operator
 
@@ -87,22 +87,40 @@ def attention(ctx: Context, node: OnnxNode) -> Sequence[str]:
         ctx, node, ("do_rotary", "past_present_share_buffer"), {6: "past_sequence_length"}
     )
     x, weights = node.inputs[:2]
-    count = node.attrs["num_heads"]
     product = ctx.emit("matmul", x, weights)
     if node.input(2):
         product = ctx.emit("add", product, node.input(2))
+    return _self_attention(ctx, node, product, node.input(3), node.input(4), node.input(5))
+
+
+@operator("QAttention", (5, 9), MICROSOFT)
+def quantised_attention(ctx: Context, node: OnnxNode) -> Sequence[str]:
+    """Attention whose projection is of bytes; bytes' scales and zeros are among the inputs."""
+    _refuse(ctx, node, ("do_rotary", "past_present_share_buffer"), {})
+    x, weights, bias, x_scale, weights_scale = node.inputs[:5]
+    mask, x_zero, weights_zero, past = (node.input(place) for place in range(5, 9))
+    operands = (x, weights, x_scale, weights_scale, x_zero, weights_zero, bias)
+    product = ctx.emit("quantized_matmul", *operands, to=FLOAT32.name)
+    return _self_attention(ctx, node, product, mask, past, "")
+
+
+def _self_attention(
+    ctx: Context, node: OnnxNode, product: str, mask: str, past: str, bias: str
+) -> Sequence[str]:
+    """(result, present) of q, k and v side by side; `past` has the keys and values before them."""
+    count = node.attrs["num_heads"]
     sizes = node.attrs.get("qkv_hidden_sizes") or None
     parts = ctx.emit_many("split", (product,), 3, {"axis": 2, "sizes": sizes, "parts": 3})
     q, k, v = (_turned(ctx, _heads(ctx, part, count)) for part in parts)
     present = ""
-    if node.input(4) or node.wants(1):
+    if past or node.wants(1):
         both = [ctx.emit("unsqueeze", one, axes=(0,)) for one in (k, v)]
         present = ctx.emit("concat", *both, axis=0)
-    if node.input(4):
-        present = ctx.emit("concat", node.input(4), present, axis=3)
+    if past:
+        present = ctx.emit("concat", past, present, axis=3)
         sides = ctx.emit_many("split", (present,), 2, {"axis": 0, "sizes": (1, 1)})
         k, v = (ctx.emit("squeeze", side, axes=(0,)) for side in sides)
-    biases = [_padding(ctx, node, node.input(3), q, k), node.input(5)]
+    biases = [_padding(ctx, node, mask, q, k), bias]
     if node.attrs.get("unidirectional", 0):
         biases.append(ctx.emit("causal_bias", q, k))
     return (_merged(ctx, _attended(ctx, node, q, k, v, _joined(ctx, biases))), present)
