@@ -346,3 +346,29 @@ def test_rows_are_stacked_however_many_there_are() -> None:
             for result, wanted in zip((y, a, b, c), right, strict=True):
                 assert result.shape == wanted.shape
                 np.testing.assert_allclose(result, wanted, rtol=1e-5)
+
+
+GROWS = """
+grows (float[n] x, int64 count) => (float[m] y, float[t, k] rows) {
+  yes = Constant<value = bool {1}>()
+  y, rows = Loop (count, yes, x) <body = turn (int64 i, bool go, float[k] s)
+      => (bool on, float[j] next, float[j] row) {
+    on = Identity(go)
+    next = Concat<axis = 0>(s, x)
+    row = Neg(next)
+  }>
+}
+"""
+
+
+def test_what_is_carried_may_grow_but_rows_must_not() -> None:
+    made = model(GROWS)
+    x = f32(3)
+    with InferenceSession(made) as session:
+        for count in (1, 5, 3):
+            (y,) = session.run(["y"], {"x": x, "count": np.array(1)})
+            np.testing.assert_array_equal(y, np.tile(x, 2))
+            if count > 1:
+                words = r"Loop 'y': .*'row' (is not of one type|is float32\[9\])"
+                with pytest.raises(RuntimeException, match=words):
+                    session.run(None, {"x": x, "count": np.array(count)})

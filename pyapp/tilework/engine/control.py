@@ -160,8 +160,9 @@ class _Rows:
             earlier, self._arrays = self._arrays, []
             for one in earlier:
                 self.add(one)
-        if row.shape != self._all.shape[1:]:
-            raise InvalidArgument(f"'{self._value.name}' does not have one shape in all turns")
+        other = isinstance(row, Resident) and row.dtype is not self._all.dtype
+        if other or getattr(row, "shape", None) != self._all.shape[1:]:
+            raise InvalidArgument(f"'{self._value.name}' is not of one type in all turns")
         place = self.place()
         assert place is not None  # there are rows
         self._count += 1

@@ -27,10 +27,14 @@ from tilework.ir.opdefs.sequence import listed
 from tilework.ir.opdefs.subgraph import call
 
 
+def _single(value: Any, kinds: str) -> bool:
+    return isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in kinds
+
+
 def truth(condition: Any) -> bool:
-    """What a condition of one element says. InvalidArgument for any other value."""
-    if not isinstance(condition, np.ndarray) or condition.size != 1:
-        raise InvalidArgument("the condition must be a tensor of one element")
+    """What a condition says. InvalidArgument for any other value."""
+    if not _single(condition, "b"):
+        raise InvalidArgument("the condition must be a tensor of one bool")
     return bool(condition.reshape(-1)[0])
 
 
@@ -38,8 +42,8 @@ def trips(count: Any) -> int | None:
     """How often a loop runs at most; None without a limit."""
     if count is None:
         return None
-    if not isinstance(count, np.ndarray) or count.size != 1:
-        raise InvalidArgument("the trip count must be a tensor of one element")
+    if not _single(count, "iu"):
+        raise InvalidArgument("the trip count must be a tensor of one integer")
     return int(count.reshape(-1)[0])
 
 
@@ -52,11 +56,13 @@ def nothing(value: Value) -> Array:
 
 
 def stacked(rows: Sequence[Array], value: Value) -> Array:
-    """Rows as one array; InvalidArgument when they differ."""
+    """Rows as one array; InvalidArgument when they differ or are none."""
     if not rows:
         return nothing(value)
+    if not all(isinstance(row, np.ndarray) for row in rows):
+        raise InvalidArgument(f"'{value.name}' is no tensor, and only those are stacked")
     if any((row.shape, row.dtype) != (rows[0].shape, rows[0].dtype) for row in rows):
-        raise InvalidArgument(f"'{value.name}' does not have one shape in all turns")
+        raise InvalidArgument(f"'{value.name}' is not of one type in all turns")
     return np.stack(rows)
 
 
@@ -85,7 +91,7 @@ def _loop(
 
 def scan_length(scanned: Sequence[Any]) -> int:
     """The common extent of the first axis. InvalidArgument when there is none."""
-    lengths = {one.shape[0] if one.shape else -1 for one in scanned}
+    lengths = {one.shape[0] if getattr(one, "shape", ()) else -1 for one in scanned}
     if len(lengths) != 1 or -1 in lengths:
         raise InvalidArgument("what is scanned must have one length along its axis")
     return int(lengths.pop())

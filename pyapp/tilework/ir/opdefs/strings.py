@@ -100,9 +100,10 @@ def _grams(attrs: Attrs) -> dict[tuple[Any, ...], tuple[int, float]]:
 
 
 def _count_row(attrs: Attrs, row: Sequence[Any], grams: Any, counts: Array) -> None:
-    for length in range(attrs["shortest"], attrs["longest"] + 1):
-        # A single word has no gaps, so it counts once.
-        for stride in range(1, 2 if length == 1 else attrs["skips"] + 2):
+    for length in range(max(attrs["shortest"], 1), min(attrs["longest"], len(row)) + 1):
+        # A single word has no gaps, so it counts once; no stride leads out of the row.
+        widest = 1 if length == 1 else min(attrs["skips"] + 1, (len(row) - 1) // (length - 1))
+        for stride in range(1, widest + 1):
             for first in range(len(row) - stride * (length - 1)):
                 gram = tuple(row[first : first + stride * (length - 1) + 1 : stride])
                 if gram in grams:
