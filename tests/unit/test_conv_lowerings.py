@@ -34,6 +34,15 @@ ROWS: list[tuple[str, list[tuple[int, ...]], dict[str, Any]]] = [
     ("channel_affine", [(6,), (6,)], {"activation": "relu"}),
     ("instance_normalization", [(6,), (6,)], {"epsilon": 1e-3}),
     ("group_normalization", [(6,), (6,)], {"groups": 3}),
+    ("resize", [], {"shape": (2, 6, 18, 12), "mode": "nearest", "transform": "asymmetric",
+                    "scales": (1.0, 1.0, 2.0, 1.5), "nearest": "floor"}),
+    ("resize", [], {"shape": (2, 6, 4, 20), "mode": "linear", "transform": "half_pixel",
+                    "scales": (1.0, 1.0, 0.5, 2.5), "antialias": 1}),
+    ("resize", [], {"shape": (2, 9, 9, 8), "mode": "cubic", "transform": "align_corners",
+                    "scales": (1.0, 1.5, 1.0, 1.0)}),
+    *(("pad", [], {"pads": (0, 0, 1, 2, 0, 1, 2, 0), "mode": mode, "value": 0.5})
+      for mode in ("constant", "reflect", "edge", "wrap")),
+    ("pad", [], {"pads": (1, 0, -2, 3, 0, -1, 1, -4), "value": 2.0}),
     ("lrn", [], {"size": 3, "alpha": 0.1, "beta": 0.75, "bias": 1.5}),
 ]  # fmt: skip
 

@@ -21,6 +21,7 @@ from tilework.plan.lowerings.attention import attention, scaled
 from tilework.plan.lowerings.conv import conv, conv_transpose
 from tilework.plan.lowerings.matmul import matmul
 from tilework.plan.lowerings.recurrent import recurrent
+from tilework.plan.lowerings.resample import pad, resize
 
 LOWERINGS: dict[str, Lowering] = {
     **dict.fromkeys(elementwise.UNARY, elementwise.unary),
@@ -70,6 +71,8 @@ LOWERINGS: dict[str, Lowering] = {
     **dict.fromkeys((*channel.POOLINGS, "lp_pool", "global_lp_pool"), channel.pool),
     "channel_affine": channel.affine,
     "lrn": channel.lrn,
+    "resize": resize,
+    "pad": pad,
     "instance_normalization": channel.grouped_norm,
     "group_normalization": channel.grouped_norm,
     "quantize_linear": quant.linear,

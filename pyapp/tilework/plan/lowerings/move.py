@@ -15,6 +15,7 @@ from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder
 from tilework.plan.layout import is_channels_last, new_channels_last, part
 from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.tensor import Tensor
 
 GATHER_BYTES = 65536  # a tile, by move.wit
 GATHER_ROWS = 1024
@@ -120,12 +121,17 @@ def gather(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     if indices.dtype not in (INT32, INT64):
         return f"indices are {indices.dtype}"
     axis: Any = node.attrs["axis"]
+    return [gathered(b, x, axis, indices)]
+
+
+def gathered(b: Builder, x: Tensor, axis: int, indices: Tensor) -> Tensor:
+    """What x has along an axis at the indices."""
     x, indices = b.dense(x), b.dense(indices)
-    y = b.new(x.dtype, results[0].shape)
+    y = b.new(x.dtype, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
     outer, inner = count(x.shape[:axis]), count(x.shape[axis + 1 :]) * x.dtype.size
     rows = outer * indices.size
     if y.size == 0:
-        return [y]
+        return y
     tile_rows = max(min(GATHER_BYTES // inner, GATHER_ROWS), 1)
     if rows * inner >= b.threads * 4096:
         tile_rows = min(tile_rows, -(-rows // b.threads))
@@ -138,4 +144,4 @@ def gather(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         index_size=indices.dtype.size,
     )
     b.emit(GATHER, (-(-rows // tile_rows), 1, 1), params, (x, indices, y))
-    return [y]
+    return y
