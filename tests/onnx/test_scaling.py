@@ -27,8 +27,7 @@ def test_simulated_tiles_are_the_plan_s(constant: bool) -> None:
             before = sum(device.tiles_run)
             session.run(None, feeds)
             tiles = sum(device.tiles_run) - before
-            plan = session._session(frozenset()).latest()
-        assert plan is not None
+            (plan,) = session._session(frozenset()).latest()
         assert len(regions) == len({step.level for step in plan.draft.steps})
         assert len(simulate(regions, threads, Costs()).tiles) == tiles
         assert all(work.each > 0 for region in regions for work in region)
