@@ -210,7 +210,7 @@ def modern() -> bytes:
 
 def generate(session: Any, value: Callable[[Any], Any], steps: int) -> tuple[list[Any], list[Any]]:
     """Greedy tokens and all logits of a prompt of 5 and what follows, caches as OrtValues."""
-    ids = np.array([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
+    ids = np.array([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]], np.int64)  # a page's int has 32 bits
     names = [one.name for one in session.get_inputs()]
     outputs = [one.name for one in session.get_outputs()]
     caches = [
@@ -220,7 +220,7 @@ def generate(session: Any, value: Callable[[Any], Any], steps: int) -> tuple[lis
     tokens, logits, known = [], [], 0
     for _ in range(steps):
         rows = ids.shape[1]
-        second = np.tile(np.arange(known, known + rows), (2, 1))
+        second = np.tile(np.arange(known, known + rows, dtype=np.int64), (2, 1))
         if "mask" in names:
             second = np.ones((2, known + rows), np.int64)
         feeds = [value(ids), value(second), *caches]
@@ -229,7 +229,7 @@ def generate(session: Any, value: Callable[[Any], Any], steps: int) -> tuple[lis
         )
         known += rows
         logits.append(found.numpy())
-        ids = logits[-1][:, -1:].argmax(axis=-1)
+        ids = logits[-1][:, -1:].argmax(axis=-1).astype(np.int64)
         tokens.append(ids)
     return tokens, logits
 
