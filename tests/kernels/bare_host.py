@@ -178,3 +178,10 @@ def _order(counts: tuple[int, int, int], seed: int | None) -> list[tuple[int, ..
 def host(build: str) -> Host:
     """The one host of a build."""
     return Host(build)
+
+
+@functools.cache
+def deterministic() -> Host:
+    """The relaxed build on an engine whose relaxed instructions are those of the standard's
+    deterministic profile."""
+    return Host("relaxed", deterministic=True)

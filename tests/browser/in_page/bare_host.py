@@ -135,3 +135,8 @@ def host(build: str) -> Host:
     if build not in _hosts:
         pytest.skip("this engine has no relaxed SIMD, so tilework chooses the simd build in it")
     return _hosts[build]
+
+
+def deterministic() -> Host:
+    """Skips the test: a browser's engine cannot be told what relaxed instructions are to be."""
+    pytest.skip("only the desktop's engine can be told to compute as the deterministic profile")
