@@ -8,9 +8,9 @@
     --json FILE    every bug with its number, base, mutation and traceback
 
 The models are those of ONNX's backend suite, real networks among them, mutated by tests/fuzz. On
-the desktop a process a core runs them and is watched: one that says nothing for a minute hangs, one
-that goes has crashed; either is a bug of the model that it was at. Prints the figures; not 0 where
-there was a bug.
+the desktop a process a core runs them and is watched: one that says nothing for two minutes hangs,
+one that goes has crashed; either is a bug of the model that it was at. Prints the figures; not 0
+where there was a bug.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tools.steps import Line
 Row = dict[str, Any]
 Tell = Callable[[str], None]
 
-HANG = 60.0  # seconds without a word
+HANG = 120.0  # seconds without a word
 PAGE = 1800.0  # seconds for a page
 _SHOWN = 20  # bugs
 _ENTRY = """
@@ -95,7 +95,7 @@ class Figures:
         """One model's outcome."""
         self.models += 1
         self.ends[row["end"]] += 1
-        self.mutations.update(row["mutation"].split(", "))
+        self.mutations.update(filter(None, row["mutation"].split(", ")))
         self.slowest = max(self.slowest, (row["seconds"], row["number"]))
         self.peak = max(self.peak, (row.get("peak", 0), row["number"]))
         self.resident.append(row.get("resident", 0))

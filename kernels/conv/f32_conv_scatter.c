@@ -16,6 +16,17 @@ static int reached(const conv_scatter_params *p, int axis, uint32_t o, uint32_t 
   return from < p->input[axis];
 }
 
+// The taps by which output `o` may be reached along an axis: a kernel may be much longer than x.
+static tw_span reaching(const conv_scatter_params *p, int axis, uint32_t o) {
+  int64_t top = (int64_t)o + p->padding[axis];
+  if (top < 0 || p->input[axis] == 0) return (tw_span){0, 0};
+  int64_t low = top - (int64_t)(p->input[axis] - 1) * p->stride[axis];
+  int64_t first = low > 0 ? (low + p->dilation[axis] - 1) / p->dilation[axis] : 0;
+  int64_t last = top / p->dilation[axis] + 1;
+  if (last > p->kernel[axis]) last = p->kernel[axis];
+  return first < last ? (tw_span){(uint32_t)first, (uint32_t)last} : (tw_span){0, 0};
+}
+
 // Adds one tap of all groups to a pixel.
 static void add(const conv_scatter_params *p, float *y, const float *from, size_t group) {
   for (uint32_t c = 0; c < p->channels; c += p->group_channels, from += group) {
@@ -48,17 +59,20 @@ uint32_t f32_conv_scatter(const tw_dispatch *d, const tw_tile *t) {
   for (uint32_t row = rows.first; row < rows.last; row++) {
     place at = place_of_row(&s, row);
     float *y = TW_DATA(float, d, F32_CONV_SCATTER_Y) + (size_t)row * p->output[2] * p->y_pixel;
+    tw_span deep = reaching(p, 0, at.d), high = reaching(p, 1, at.h);
     for (; at.w < p->output[2]; at.w++, y += p->y_pixel) {
       for (uint32_t c = 0; c < p->channels; c += 4)
         store_lanes(y + c, bias ? load_lanes(bias + c, p->channels - c) : tw_splat(0), p->channels - c);
-      uint32_t i, j, k, tap = 0;
-      for (uint32_t kd = 0; kd < p->kernel[0]; kd++)
-        for (uint32_t kh = 0; kh < p->kernel[1]; kh++)
-          for (uint32_t kw = 0; kw < p->kernel[2]; kw++, tap++)
+      uint32_t i, j, k;
+      tw_span wide = reaching(p, 2, at.w);
+      for (uint32_t kd = deep.first; kd < deep.last; kd++)
+        for (uint32_t kh = high.first; kh < high.last; kh++)
+          for (uint32_t kw = wide.first; kw < wide.last; kw++)
             if (reached(p, 0, at.d, kd, &i) && reached(p, 1, at.h, kh, &j) &&
                 reached(p, 2, at.w, kw, &k)) {
+              size_t tap = ((size_t)kd * p->kernel[1] + kh) * p->kernel[2] + kw;
               size_t pixel = (((size_t)at.image * p->input[0] + i) * p->input[1] + j) * p->input[2] + k;
-              add(p, y, columns + pixel * each + (size_t)tap * p->group_channels,
+              add(p, y, columns + pixel * each + tap * p->group_channels,
                   taps * p->group_channels);
             }
       if (a.kind != CONV_ACTIVATION_NONE)

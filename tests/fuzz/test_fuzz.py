@@ -153,3 +153,40 @@ def test_what_was_found_is_a_typed_error(content: bytes, error: Any, words: str)
         with tilework.InferenceSession(content) as session:
             shapes = {arg.name: [int(n or 0) for n in arg.shape] for arg in session.get_inputs()}
             session.run(None, {name: np.ones(n, np.float32) for name, n in shapes.items()})
+
+
+def test_a_kernel_longer_than_its_image_is_not_walked_for_every_output() -> None:
+    """It took minutes: every output looked at every tap, not at those that reach it."""
+    draw = np.random.default_rng(0)
+    x, w = draw.normal(size=4).astype(np.float32), draw.normal(size=200_000).astype(np.float32)
+    content = model("ConvTranspose", [[1, 1, 4]], 1, w.reshape(1, 1, -1))
+    began = time.perf_counter()
+    with tilework.InferenceSession(content) as session:
+        (y,) = session.run(None, {"x0": x.reshape(1, 1, 4)})
+    np.testing.assert_allclose(y[0, 0], np.convolve(x, w), rtol=1e-4, atol=1e-5)
+    assert time.perf_counter() - began < 30
+
+
+def test_a_region_of_a_thousand_million_samples_is_refused() -> None:
+    nodes = [helper.make_node("RoiAlign", ["x", "rois", "batch"], ["y"], sampling_ratio=10**9)]
+    graph = helper.make_graph(
+        nodes,
+        "roi_align",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 4, 4]),
+            helper.make_tensor_value_info("rois", TensorProto.FLOAT, [1, 4]),
+            helper.make_tensor_value_info("batch", TensorProto.INT64, [1]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+    feeds = {
+        "x": np.ones((1, 1, 4, 4), np.float32),
+        "rois": np.array([[0, 0, 2, 2]], np.float32),
+        "batch": np.zeros(1, np.int64),
+    }
+    with (
+        tilework.InferenceSession(made.SerializeToString()) as session,
+        pytest.raises(tilework.RuntimeException, match="samples along a bin"),
+    ):
+        session.run(None, feeds)

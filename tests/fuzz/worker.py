@@ -20,9 +20,11 @@ sys.path.insert(0, str(PACKAGE.parent))
 
 from tests.conformance.runner import Pack
 from tests.fuzz.runner import Fuzzer
+from tilework.core.config import LARGEST_TENSOR
 from tools.cases import FOLDER, INDEX
 
-GROWTH = 1 << 30  # bytes that a model may take more than the process had
+# Bytes that a model may take more than the process had: the largest operand, result and a copy.
+GROWTH = 3 * LARGEST_TENSOR
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 _COLLECT = 500  # models between two full collections

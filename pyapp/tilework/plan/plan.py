@@ -56,12 +56,13 @@ class Draft:
     def places(self) -> frozenset[str]:
         """Where its results are computed: "kernel", "host", or both.
 
-        Views and constants that are only read back are "kernel"; so is what is prepared by kernels.
-        What planning has computed already, from shapes and attributes, is the host's.
+        What is prepared once counts only where a run has nothing left to do. Views and constants
+        that are only read back are "kernel"; what planning has computed already, from shapes and
+        attributes, is the host's.
         """
         found = {
             "host" if isinstance(step, HostStep) else "kernel"
-            for step in (*self.prologue, *self.steps)
+            for step in self.steps or self.prologue
         }
         ends = {tensor.storage for tensor in self.outputs.values()}
         return frozenset(found or {"host" if ends <= self.locals.keys() else "kernel"})

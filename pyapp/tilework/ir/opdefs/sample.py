@@ -141,10 +141,15 @@ def _infer_roi_align(node: Node, infos: Sequence[Info]) -> list[Info]:
     return [Info(x.dtype, (rois.shape[0], x.shape[1], attrs["height"], attrs["width"]))]
 
 
+_MOST_SAMPLES = 4096  # along a bin; more than an image has pixels tells a damaged file
+
+
 def _samples(start: float, length: float, bins: int, ratio: int) -> tuple[Array, int]:
     """(bins, samples) places along one axis of a region."""
     each = length / bins
     count = ratio if ratio > 0 else ceil(each)
+    if count > _MOST_SAMPLES:
+        raise InvalidArgument(f"{count} samples along a bin; {_MOST_SAMPLES} are possible")
     step = (np.arange(count) + 0.5) / max(count, 1)
     return start + (np.arange(bins)[:, None] + step) * each, count
 
