@@ -46,7 +46,7 @@ def table(rows: Sequence[Row], index: Sequence[Mapping[str, Any]], engine: str) 
         "--publish`; the site's page `conformance/` lists every case.",
         "",
         f"**{passed} of {len(rows)} pass.** *kernel*: compiled kernels compute; *host*: NumPy",
-        "references do; *mixed*: both. What is prepared once, before the first run, does not count.",
+        "references do; *mixed*: both. What is prepared once, before the first run, is left out.",
         "Cases that draw random numbers (Bernoulli, Dropout while training) are compared by dtype",
         "and shape: the suite has one implementation's numbers.",
         "",
