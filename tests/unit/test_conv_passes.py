@@ -80,6 +80,17 @@ def test_a_normalisation_before_the_convolution_stays_one_step() -> None:
     assert ops(graph) == ["channel_affine", "conv"]
 
 
+def test_the_rank_is_told_by_what_a_value_is_computed_from() -> None:
+    """Nothing is declared of the values between two layers, as exporters leave them."""
+    m, y = start()
+    y = m.op("concat", m.op("max_pool", y, kernel_shape=(3, 3), pads=(1,) * 4), m.op("relu", y), axis=1)
+    six = [m.constant(np.abs(f32(6)) + 0.5) for _ in range(4)]
+    y = m.op("batch_normalization", y, *six)
+    y = m.op("mul", y, m.constant(f32(6, 1, 1)))
+    graph, _ = rewritten(m.graph(m.op("relu", y)), {"x": f32(*X)})
+    assert ops(graph)[-1] == "channel_affine" and "mul" not in ops(graph)
+
+
 def test_computed_statistics_do_not_join() -> None:
     m, y = start()
     s = m.input("s", (3,))

@@ -8,6 +8,7 @@ session's and so prepared once for all plans. A residual needs shapes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -63,19 +64,34 @@ def fuse_silu(editor: Editor) -> None:
             editor.replace(node, [new], "silu")
 
 
-def _rank(editor: Editor, name: str) -> int | None:
-    shape: Any = editor.shape(name)
-    if shape is None:
-        node = editor.producer(name)
-        shape = None if node is None else node.attrs.get("shape")
-    return None if shape is None else len(shape)
+# Operations whose result has as many axes as their first operand.
+SAME_RANK = frozenset(
+    {*ACTIVATIONS, *TAKING, "max_pool", "average_pool", "concat", "add", "mul", "lrn", "dropout"}
+)
 
 
-def _channels(editor: Editor, node: Node) -> tuple[int, int] | None:
+def _ranks(editor: Editor) -> dict[str, int]:
+    """Numbers of axes, told by the values themselves or by what they are computed from."""
+    found = {value.name: len(value.shape) for value in editor.values.values() if value.shape}
+    found.update((name, len(constant.shape)) for name, constant in editor.constants.items())
+    for node in editor:
+        shape: Any = node.attrs.get("shape") if node.op == "constant_of_shape" else None
+        # A convolution's filters have as many axes as it, a sum as many as its longer operand.
+        sources = node.inputs[1:2] if node.op in CONVOLUTIONS else node.inputs[:1]
+        sources = node.inputs[:2] if node.op in ("add", "mul") else sources
+        ranks = [found[name] for name in sources if name in found]
+        if shape is not None:
+            found.setdefault(node.outputs[0], len(shape))
+        elif node.op in SAME_RANK and ranks and len(ranks) == len(sources):
+            found.setdefault(node.outputs[0], max(ranks))
+    return found
+
+
+def _channels(editor: Editor, node: Node, ranks: Mapping[str, int]) -> tuple[int, int] | None:
     """(channels, rank) of what a convolution or a channel_affine gives, as far as known."""
     vector = editor.constants.get(node.inputs[1])
     if node.op == "channel_affine":
-        rank = _rank(editor, node.outputs[0]) or _rank(editor, node.inputs[0])
+        rank = ranks.get(node.outputs[0])
         return None if vector is None or rank is None else (vector.shape[0], rank)
     if vector is not None:
         return vector.shape[0], len(vector.shape)
@@ -99,7 +115,9 @@ def _along(editor: Editor, name: str, channels: int, rank: int) -> Array | None:
     return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (channels,)))
 
 
-def _follower(editor: Editor, node: Node, side: int) -> tuple[Node, Array, Array] | None:
+def _follower(
+    editor: Editor, node: Node, side: int, ranks: Mapping[str, int]
+) -> tuple[Node, Array, Array] | None:
     """(what takes it, scale, bias) where `node` is that of its operand's channels."""
     if node.op not in ("mul", "add", "channel_affine") or (node.op == "channel_affine" and side):
         return None
@@ -111,7 +129,7 @@ def _follower(editor: Editor, node: Node, side: int) -> tuple[Node, Array, Array
     if node.op == "channel_affine":
         scale, bias = (editor.array(name) for name in node.inputs[1:3])
         return None if scale is None or bias is None else (taker, scale, bias)
-    known = _channels(editor, taker)
+    known = _channels(editor, taker, ranks)
     if known is None:
         return None
     vector = _along(editor, node.inputs[1 - side], *known)
@@ -124,10 +142,11 @@ def _follower(editor: Editor, node: Node, side: int) -> tuple[Node, Array, Array
 
 def fuse_channels(editor: Editor) -> None:
     """Scales and biases by channel join the convolution or channel_affine before them."""
+    ranks = _ranks(editor)
     for node in editor:
-        found = _follower(editor, node, 0)
+        found = _follower(editor, node, 0, ranks)
         if found is None and len(node.inputs) == 2:
-            found = _follower(editor, node, 1)
+            found = _follower(editor, node, 1, ranks)
         if found is None:
             continue
         taker, scale, bias = found

@@ -155,7 +155,7 @@ def _squares(shape: tuple[int, ...], channels: int, made: Window) -> int:
         return 0
     squares = shape[0] * count(-(-extent // SQUARE) for extent in shape[2:])
     # What hangs over the edge is computed too.
-    wasted = squares * SQUARE * SQUARE > 1.4 * shape[0] * count(shape[2:])
+    wasted = squares * SQUARE * SQUARE > 1.8 * shape[0] * count(shape[2:])
     return 0 if squares < FEWEST_SQUARES or wasted else squares
 
 
