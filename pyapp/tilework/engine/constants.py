@@ -7,7 +7,7 @@ only served to compute it is freed again. All plans of the session share what is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -59,6 +59,11 @@ class ConstantStore:
     def _spans(self, key: str) -> bool:
         constant = self._constants.get(key)
         return constant is not None and constant.external is not None
+
+    @property
+    def ready(self) -> Collection[str]:
+        """The keys of all that is there."""
+        return self._buffers.keys()
 
     def buffer(self, storage: Storage) -> Buffer:
         """Where a constant lies; it must have been ensured."""

@@ -111,7 +111,9 @@ class Stage:
             self._resident |= self.rest.reads
         self._given = [value.name for value in parts.now.outputs]
         slots = slots or not self._resident.isdisjoint(self._given)
-        draft = make_draft(parts.now, shared.constants, shared.device.threads, in_place=slots)
+        draft = make_draft(
+            parts.now, shared.constants, shared.device.threads, slots, shared.store.ready
+        )
         if not parts.whole:
             draft = replace(draft, behind=_words(parts))
         shared.grow(draft.arena_bytes)  # the likeliest to fail comes first

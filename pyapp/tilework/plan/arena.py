@@ -14,17 +14,17 @@ ALIGNMENT = 64  # bytes; TW_ALIGNMENT, a cache line
 
 def place(storages: Sequence[Storage]) -> int:
     """Sets `offset` of every storage from its `first`, `last` and `nbytes`; the arena's bytes."""
-    placed: list[Storage] = []
+    placed: list[tuple[int, int, int, int]] = []  # offset and end in bytes, first, last
     total = 0
     for storage in sorted(storages, key=lambda one: (-one.nbytes, one.first)):
         nbytes = -(-max(storage.nbytes, 1) // ALIGNMENT) * ALIGNMENT
-        busy = sorted(
-            (
-                (other.offset, other.offset + -(-max(other.nbytes, 1) // ALIGNMENT) * ALIGNMENT)
-                for other in placed
-                if other.first <= storage.last and storage.first <= other.last
-            ),
-        )
+        begins, ends = storage.first, storage.last
+        busy = [
+            (offset, behind)
+            for offset, behind, first, last in placed
+            if first <= ends and begins <= last
+        ]
+        busy.sort()
         best, tightest, end = -1, 0, 0
         for start, stop in busy:
             gap = start - end
@@ -33,5 +33,5 @@ def place(storages: Sequence[Storage]) -> int:
             end = max(end, stop)
         storage.offset = end if best < 0 else best
         total = max(total, storage.offset + nbytes)
-        placed.append(storage)
+        placed.append((storage.offset, storage.offset + nbytes, begins, ends))
     return total

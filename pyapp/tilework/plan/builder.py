@@ -7,7 +7,7 @@ result has a key that says how it was made, so that all plans share it. The rest
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,8 +28,10 @@ SMALLEST_TILE = 1024  # elements; below that a second thread costs more than it 
 class Builder:
     """State of one plan while its nodes are lowered, in order."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, ready: Collection[str] = ()) -> None:
+        """`ready`: keys of prepared constants that the session has."""
         self.threads = threads
+        self._ready = ready
         self.steps: list[Step] = []
         self.prologue: list[Step] = []
         self.locals: dict[Storage, Array] = {}
@@ -72,7 +74,7 @@ class Builder:
         if found is not None:
             return found, False
         tensor = self._prepared[key] = self._tensor(Kind.PREPARED, key, dtype, shape)
-        return tensor, True
+        return tensor, key not in self._ready
 
     def local(self, array: Array, dtype: DType) -> Tensor:
         """A constant that belongs to this plan alone, for it came from the run's shapes."""

@@ -5,7 +5,7 @@ cut → passes → lower each node → levels → lifetimes → offsets. Touches
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tilework.core.shapes import count, row_major_strides
 from tilework.ir.graph import Constant, Graph, Node
@@ -21,15 +21,20 @@ from tilework.plan.tensor import Kind, Storage, Tensor
 
 
 def make_draft(
-    graph: Graph, constants: Mapping[str, Constant], threads: int, in_place: bool = False
+    graph: Graph,
+    constants: Mapping[str, Constant],
+    threads: int,
+    in_place: bool = False,
+    ready: Collection[str] = (),
 ) -> Draft:
     """Plans `graph`, whose extents are all numbers (`Cut.now`), for so many threads.
 
     `constants` are the session's. `in_place`: the inputs may lie in the caller's arrays, so nothing
-    overwrites them. InvalidArgument when the shapes do not fit the graph.
+    overwrites them. `ready`: keys of prepared constants that the session has, so that nothing needs
+    to compute them. InvalidArgument when the shapes do not fit the graph.
     """
     special, fired = pipeline.run(graph, pipeline.SHAPED)
-    lowerer = _Lowerer(constants, special, threads)
+    lowerer = _Lowerer(constants, special, Builder(threads, ready))
     for value in special.inputs:
         lowerer.tensors[value.name].storage.fixed = in_place
     for node in special.nodes:
@@ -66,9 +71,9 @@ class _Lowerer:
     """Names → tensors and infos, while nodes are lowered in order."""
 
     def __init__(
-        self, session: Mapping[str, Constant], graph: Graph, threads: int
+        self, session: Mapping[str, Constant], graph: Graph, builder: Builder
     ) -> None:
-        self.builder = Builder(threads)
+        self.builder = builder
         self.tensors: dict[str, Tensor] = {}
         self._infos: dict[str, Info] = {}
         self._session = session

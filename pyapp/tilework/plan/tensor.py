@@ -72,29 +72,28 @@ class Tensor:
         size = self.dtype.size
         if 0 in self.shape:
             return self.offset * size, 0
-        reach = sum(
-            (extent - 1) * stride for extent, stride in zip(self.shape, self.strides, strict=True)
-        )
-        return self.offset * size, (reach + 1) * size
+        reach = 1
+        for extent, stride in zip(self.shape, self.strides, strict=True):
+            reach += (extent - 1) * stride
+        return self.offset * size, reach * size
 
     # -- views ------------------------------------------------------------
 
     def transposed(self, perm: tuple[int, ...]) -> Tensor:
         """Axes reordered."""
-        return replace(
-            self,
-            shape=tuple(self.shape[axis] for axis in perm),
-            strides=tuple(self.strides[axis] for axis in perm),
+        shape, strides = self.shape, self.strides
+        return self._view(
+            tuple([shape[axis] for axis in perm]), tuple([strides[axis] for axis in perm])
         )
 
     def broadcast_to(self, shape: tuple[int, ...]) -> Tensor:
         """Stride 0 along the axes that repeat; the shape must fit."""
         lead = len(shape) - len(self.shape)
-        strides = (0,) * lead + tuple(
-            0 if extent == 1 and shape[lead + axis] != 1 else self.strides[axis]
-            for axis, extent in enumerate(self.shape)
-        )
-        return replace(self, shape=shape, strides=strides)
+        strides = [
+            0 if extent == 1 and wide != 1 else stride
+            for extent, wide, stride in zip(self.shape, shape[lead:], self.strides, strict=True)
+        ]
+        return self._view(shape, (*(0,) * lead, *strides))
 
     def sliced(
         self, firsts: tuple[int, ...], steps: tuple[int, ...], extents: tuple[int, ...]
@@ -102,20 +101,21 @@ class Tensor:
         """Every `steps`-th element from `firsts` on; None when a step is negative."""
         if min(steps, default=1) < 0:
             return None
-        offset = self.offset + sum(
-            first * stride for first, stride in zip(firsts, self.strides, strict=True)
-        )
-        if 0 in extents:
-            offset = self.offset
-        strides = tuple(
-            stride * step for stride, step in zip(self.strides, steps, strict=True)
-        )
-        return replace(self, shape=extents, strides=strides, offset=offset)
+        offset = self.offset
+        if 0 not in extents:
+            for first, stride in zip(firsts, self.strides, strict=True):
+                offset += first * stride
+        strides = [stride * step for stride, step in zip(self.strides, steps, strict=True)]
+        return Tensor(self.storage, self.dtype, extents, tuple(strides), offset)
 
     def reshaped(self, shape: tuple[int, ...]) -> Tensor | None:
         """The same elements in another shape, or None when no strides can express it."""
         strides = reshape_strides(self.shape, self.strides, shape)
-        return None if strides is None else replace(self, shape=shape, strides=strides)
+        return None if strides is None else self._view(shape, strides)
+
+    def _view(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+        # Not `replace`, which takes several times as long; a plan has thousands of views.
+        return Tensor(self.storage, self.dtype, shape, strides, self.offset)
 
 
 def is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

@@ -29,7 +29,6 @@ from tilework.core.errors import (
     OutOfMemory,
     TileworkError,
 )
-from tilework.core.shapes import count
 from tilework.ir.graph import Graph, Node
 from tilework.ir.narrow import narrow, widen
 
@@ -297,10 +296,11 @@ def _malformed(node: Node, error: Exception) -> InvalidGraph:
 def _possible(node: Node, infos: Sequence[Info | None], results: list[Info]) -> list[Info]:
     """`results`, if there can be such tensors; damaged attributes ask for others."""
     for info in results:
-        if any(isinstance(extent, float) or extent < 0 for extent in info.shape):
-            raise fail(node, infos, f"its result would be {list(info.shape)}")
-        # NumPy minds the others even where an extent is 0.
-        nbytes = count(max(extent, 1) for extent in info.shape) * info.dtype.size
+        nbytes = info.dtype.size
+        for extent in info.shape:
+            if isinstance(extent, float) or extent < 0:
+                raise fail(node, infos, f"its result would be {list(info.shape)}")
+            nbytes *= extent or 1  # NumPy minds the others even where an extent is 0
         if nbytes > LARGEST_TENSOR:
             raise OutOfMemory(
                 f"{label(node)}: its result, {info}, takes {nbytes:,} bytes; a tensor may have "
