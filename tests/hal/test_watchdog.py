@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import struct
 import sys
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from tests.hal.opened import OPENED
-from tilework.core.errors import KernelFailure
+from tilework.core.errors import KernelFailure, ThreadLost
 from tilework.hal import Device, Program, open_device
-from tilework.hal._abi import Status
+from tilework.hal._abi import QUEUE_CLAIM, TW_CLOSED, Status
+from tilework.hal.failure import failure
 from tilework.hal.kernels.probe import HANG, TRACE, HangParams, TraceParams
 
 PATIENCE = 0.4  # seconds, instead of ten
@@ -39,17 +41,22 @@ async def opened(threads: int) -> Device:
 
 
 class Hanging:
-    """A program whose second tile hangs on a worker until it is let go, if ever."""
+    """A program whose tiles hang on a worker until they are let go, if ever."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, tiles: int = 2) -> None:
         self.words = device.allocate(8, "words")
         commands = device.command_buffer("model")
-        commands.dispatch(HANG, (2, 1, 1), HangParams(SPINS), [self.words], label="Loop 'x'")
+        commands.dispatch(HANG, (tiles, 1, 1), HangParams(SPINS), [self.words], label="Loop 'x'")
         self.program = commands.finish()
         self.hold()
 
     def hold(self) -> None:
         self.words.write(bytes(8))
+
+    @property
+    def inside(self) -> bool:
+        """Whether a worker is in a tile."""
+        return bool(self.words.read()[4])
 
     def let_go(self) -> None:
         self.words.write(struct.pack("<I", 1))
@@ -164,6 +171,36 @@ async def test_a_stale_worker_harms_nobody() -> None:
         counting.run(200)
         assert await device.ready()
         counting.run(200)
+    counting.free()
+    hanging.free()
+    device.close()
+
+
+async def test_a_tile_that_nobody_has_is_a_lost_threads() -> None:
+    """A worker that was ended between claiming a tile and running it: here one is claimed by hand."""
+    device = await opened(2)
+    ring = device.ring
+    hanging, counting = Hanging(device, tiles=3), Counting(device)
+    assert await device.ready(), "the workers did not load the kernels"
+    [number], [table] = pushed(device, [hanging.program])
+    deadline = time.monotonic() + 20
+    while not hanging.inside:  # the worker, in tile 0
+        assert time.monotonic() < deadline, "the worker has not begun"
+        await asyncio.sleep(0.001)
+    claim = int.from_bytes(ring._memory.read(QUEUE_CLAIM, 8), "little")
+    assert claim & TW_CLOSED == 1
+    ring._memory.write((claim + 1).to_bytes(8, "little"), QUEUE_CLAIM)
+    hanging.let_go()
+    assert ring.wait(ring.pushed, 30) == number + 1
+    outcome = ring.outcome(number)
+    assert outcome.status == Status.LOST
+    error = failure(hanging.program, outcome)
+    assert isinstance(error, ThreadLost)
+    assert "model" in str(error)
+    ring.retire(ring.pushed)
+    ring.go_on()
+    hanging.program.end((), table)
+    counting.run()
     counting.free()
     hanging.free()
     device.close()
