@@ -50,6 +50,8 @@ INT8_TOLERANCE = 0.2
 RATIOS = {
     **{(name, threads): 1.0 for name in made_models() for threads in (1, 2)},
     **{(name, threads): 1.2 for name in NETWORKS for threads in (1, 2)},
+    **{(f"matmul_integer_{n}", threads): 2.0 for n in INTEGER_MATMULS for threads in (1, 2)},
+    **{(f"minilm_int8_{s}", threads): 1.0 for s in SEQUENCES for threads in (1, 2)},
     ("matmul_1024", 1): 1.6,
     ("matmul_1024", 2): 1.7,
     ("minilm_128", 1): 1.5,

@@ -124,6 +124,20 @@ static void gather_columns(const work *w, const tw_head *head, uint32_t column, 
   }
 }
 
+// Whether what a panel of PAIRS says about A's steps lies within them: it comes from memory.
+static int orderly(const tw_head *head, uint32_t k) {
+  uint32_t padded = (uint32_t)tw_padded(k);
+  if (head->rest > tw_most_rest(k) || head->twos > padded / 8) return 0;
+  const uint32_t *order = tw_order(head, k), *rest = tw_rest_indices(head, k);
+  v128_t most = wasm_u32x4_splat(0);
+  for (uint32_t i = 0; i < tw_order_length(k); i += 4)
+    most = wasm_u32x4_max(most, wasm_v128_load(order + i));
+  if (wasm_v128_any_true(wasm_u32x4_gt(most, wasm_u32x4_splat(padded - 8)))) return 0;
+  for (uint32_t i = 0; i < head->rest; i++)
+    if (rest[i] >= padded / 4) return 0;
+  return 1;
+}
+
 TW_INLINE v128_t activate(v128_t x, quant_activation activation) {
   switch (activation) {
     case QUANT_ACTIVATION_RELU: return wasm_f32x4_pmax(x, wasm_f32x4_splat(0));
@@ -318,7 +332,7 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
     head = (const tw_head *)panel;
     tw_form form = (tw_form)head->form;
     if (form > TW_FORM_SIGNED || (form == TW_FORM_SIGNED) != a_signed ||
-        head->rest > tw_most_rest(p->k) || head->twos > padded / 8)
+        (form == TW_FORM_PAIRS ? !orderly(head, p->k) : head->rest != 0))
       return TW_INVALID_PARAMS;
 #ifndef TW_RELAXED
     if (form != TW_FORM_WIDE) return TW_INVALID_PARAMS;

@@ -133,7 +133,7 @@ static int make_pairs(tw_head *head, uint32_t k) {
   uint32_t *indices = (uint32_t *)tw_rest_indices(head, k);
   int8_t *blocks = (int8_t *)tw_rest_blocks(head, k);
   uint32_t most = (uint32_t)tw_most_rest(k), rest = 0, eights = (uint32_t)tw_padded(k) / 8;
-  for (uint32_t i = 0; i < eights; i++) order[i] = 8 * i;
+  for (uint32_t i = 0; i < tw_order_length(k); i++) order[i] = i < eights ? 8 * i : 0;
   uint32_t first = 0, last = eights;  // before `first` none saturates, from `last` on all do
   while (first < last) {
     if (!eight_saturate(data + 64 * first)) {

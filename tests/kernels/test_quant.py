@@ -203,6 +203,27 @@ def test_weights_that_saturate_go_to_the_rest_or_make_the_panel_wide() -> None:
     assert forms(pack(run, many, case), 256) == ["wide", "wide"]
 
 
+def test_a_panel_that_was_not_packed_is_refused() -> None:
+    """What a panel says of A's steps is checked before A is read."""
+    case = Case(4, 64, 8, dot=Dot.PAIRS)
+    run = host("relaxed")
+    weights = np.zeros((1, 64, 8), np.int8)
+    weights[0, 4:6, 2] = 127  # one pair: the only one in the rest
+    good = pack(run, weights, case)
+    heads = {"form": 32, "rest": 36, "twos": 40, "order": 64 + 64 * 8, "index": 64 + 64 * 8 + 32}
+    for name, at in heads.items():
+        packed = good.copy()
+        packed[at : at + 4] = 255
+        params = GemmParams(
+            m=4, n=8, k=64, lda=64, ldc=8, ldr=0, a_stride=0, b_stride=0, c_stride=0, by_row=0,
+            row_stride=0, tile_m=4, tile_n=8, a_signed=0, b_signed=1,
+            target=Target.INT, activation=Activation.NONE,
+        )  # fmt: skip
+        given: list[Any] = [np.zeros(256, np.uint8), packed, *[None] * 8, np.zeros(32, np.int32)]
+        status = run.run(I8_GEMM, (1, 1, 1), params, given, scratch=4 * (3 * 64 + 4))
+        assert status == 1, name  # TW_INVALID_PARAMS
+
+
 def probed(build: str) -> str:
     """The form of weights that no form minds."""
     (found,) = forms(pack(host(build), np.zeros((1, 8, 8), np.int8), Case(1, 8, 8)), 8)
