@@ -162,15 +162,18 @@ class Builder:
         params: NamedTuple | None,
         operands: Sequence[Tensor | None],
         scratch: int = 0,
+        behind: bool = False,
     ) -> None:
-        """One dispatch; nothing when it has no tiles. Operands' strides must be ≥ 0."""
+        """One dispatch; nothing when it has no tiles. Operands' strides must be ≥ 0. `behind`: it
+        changes what was written before it."""
         if 0 in counts:
             return
         bindings = tuple(
             None if tensor is None else Span(tensor.storage, *tensor.span())
             for tensor in operands
         )
-        self._add(Dispatch(kernel, counts, params, bindings, self.label, scratch))
+        step = Dispatch(kernel, counts, params, bindings, self.label, scratch, behind=behind)
+        self._add(step)
 
     def on_host(
         self, node: Node, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor], reason: str

@@ -31,13 +31,15 @@ class Dispatch:
     label: str
     scratch: int = 0
     level: int = -1
+    behind: bool = False  # what it writes a part of has to be there: it is read, in a way
 
     def reads(self) -> list[Storage]:
         """Storages that it reads."""
+        read = ("input", "inout") if self.behind else ("input",)
         return [
             span.storage
             for span, binding in zip(self.bindings, self.kernel.bindings, strict=True)
-            if span is not None and binding.access == "input"
+            if span is not None and binding.access in read
         ]
 
     def writes(self) -> list[Storage]:

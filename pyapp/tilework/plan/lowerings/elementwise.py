@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tilework.core.dtypes import BOOL, FLOAT32, FLOAT64, INT8, INT32, INT64, UINT8, DType
 from tilework.hal.kernel import Kernel
 from tilework.hal.kernels import convert
@@ -27,7 +29,7 @@ from tilework.hal.kernels.elementwise import (
 )
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
-from tilework.plan.builder import AXES, Builder, six
+from tilework.plan.builder import AXES, Builder, is_constant, six
 from tilework.plan.layout import inverse, order
 from tilework.plan.lowering import Lowered, Operands
 from tilework.plan.tensor import Tensor, collapse, packed_view
@@ -286,6 +288,31 @@ def logical(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
     return _pair(
         b, inputs, results[0], kernels.BOOL_LOGICAL, LogicalParams, LOGICAL[node.op], BYTES
     )
+
+
+def is_special(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """isnan: what is not itself; isinf: what is one of the infinities asked for."""
+    x = inputs[0]
+    assert x is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    b.live[x.storage] = b.live.get(x.storage, 0) + 1  # it is read twice
+    others = [x]
+    if node.op == "isinf" and is_constant(x):
+        b.live[x.storage] -= 1
+        return "computed once"  # where the plan's constants do not reach
+    if node.op == "isinf":
+        signs = [("detect_positive", math.inf), ("detect_negative", -math.inf)]
+        asked = [number for name, number in signs if node.attrs.get(name, 1)]
+        others = [b.local(np.array([number], np.float32), FLOAT32) for number in asked]
+    found = [compare(b, Node("equal", (), ()), (x, one), results)[0] for one in others]
+    b.live[x.storage] -= 1
+    flags: Any = found
+    if node.op == "isnan":
+        return logical_not(b, node, flags, results)
+    if len(found) == 2:
+        return logical(b, Node("or", (), ()), flags, results)
+    return flags if found else "no infinity is asked for"
 
 
 def where(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tilework.core.dtypes import FLOAT32
+from tilework.core.dtypes import FLOAT32, INT32, INT64, DType
 from tilework.core.shapes import count
-from tilework.hal.kernels import norm, reduce, softmax
+from tilework.hal.kernel import Kernel
+from tilework.hal.kernels import norm, reduce, scan, softmax
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder
@@ -31,6 +32,13 @@ OPS: dict[str, reduce.Op] = {
     "reduce_log_sum": reduce.Op.LOG_SUM,
     "reduce_log_sum_exp": reduce.Op.LOG_SUM_EXP,
 }
+TOTALS: dict[str, scan.Total] = {
+    "reduce_sum": scan.Total.SUM,
+    "reduce_prod": scan.Total.PRODUCT,
+    "reduce_max": scan.Total.LARGEST,
+    "reduce_min": scan.Total.SMALLEST,
+}
+TOTAL: dict[DType, Kernel] = {INT32: scan.I32_TOTAL, INT64: scan.I64_TOTAL}
 # Over no axes these copy; the others still compute.
 COPIES = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
 
@@ -50,7 +58,7 @@ def reduction(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
     x = inputs[0]
     assert x is not None
     axes: Any = node.attrs["axes"]
-    if x.dtype is not FLOAT32:
+    if x.dtype is not FLOAT32 and (x.dtype not in TOTAL or node.op not in TOTALS):
         return f"no kernel for {node.op} of {x.dtype}"
     if not axes:
         return [x] if node.op in COPIES else "reduces no axis"
@@ -61,7 +69,7 @@ def reduction(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
     small = replace(
         x, shape=tuple(1 if i in repeated else extent for i, extent in enumerate(x.shape))
     )
-    reduced = _reduced(b, small, axes, OPS[node.op])  # all axes kept, with extent 1
+    reduced = _reduced(b, small, axes, node.op)  # all axes kept, with extent 1
     wide = reduced.broadcast_to(
         tuple(1 if i in axes else extent for i, extent in enumerate(x.shape))
     )
@@ -69,7 +77,7 @@ def reduction(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
     return [b.dense(wide).reshaped(results[0].shape) or wide] if view is None else [view]
 
 
-def _reduced(b: Builder, x: Tensor, axes: Sequence[int], op: reduce.Op) -> Tensor:
+def _reduced(b: Builder, x: Tensor, axes: Sequence[int], op: str) -> Tensor:
     first, last = min(axes), max(axes)
     kept = tuple(1 if i in axes else extent for i, extent in enumerate(x.shape))
     between = [i for i in range(first, last + 1) if i not in axes and x.shape[i] != 1]
@@ -84,8 +92,12 @@ def _reduced(b: Builder, x: Tensor, axes: Sequence[int], op: reduce.Op) -> Tenso
     y = b.new(x.dtype, kept)
     lines = outer * inner
     each, tiles = _lines(b, lines, axis, inner, REDUCE)
-    params = reduce.ReduceParams(outer=outer, axis=axis, inner=inner, tile_outputs=each, op=op)
-    b.emit(reduce.F32_REDUCE, (tiles, 1, 1), params, (x, y))
+    if x.dtype is FLOAT32:
+        params = reduce.ReduceParams(outer, axis, inner, tile_outputs=each, op=OPS[op])
+        b.emit(reduce.F32_REDUCE, (tiles, 1, 1), params, (x, y))
+    else:
+        whole = scan.TotalParams(outer, axis, inner, each, TOTALS[op])
+        b.emit(TOTAL[x.dtype], (tiles, 1, 1), whole, (x, y))
     return y
 
 

@@ -1,0 +1,69 @@
+"""Blocks of pixels, triangles, the middle of an image: copies of parts to their places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tilework.core.dtypes import BOOL
+from tilework.ir.graph import Node
+from tilework.ir.narrow import convert
+from tilework.ir.opdefs.registry import Info
+from tilework.plan.builder import Builder, is_constant
+from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowerings.elementwise import where
+from tilework.plan.lowerings.resample import pad
+
+
+def crop(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """center_crop_pad: a padding, by less than nothing where it crops."""
+    x = inputs[0]
+    assert x is not None
+    more = [want - have for have, want in zip(x.shape, results[0].shape, strict=True)]
+    before = [n // 2 if n >= 0 else -(-n // 2) for n in more]
+    pads = (*before, *(n - first for n, first in zip(more, before, strict=True)))
+    return pad(b, Node("pad", (), (), {"pads": pads, "value": 0}), inputs, results)
+
+
+def blocks(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """depth_to_space and space_to_depth: one copy of a view."""
+    x = inputs[0]
+    assert x is not None
+    attrs: Any = node.attrs
+    (n, c, h, w), k, crd = x.shape, attrs["block"], bool(attrs.get("crd", 0))
+    if node.op == "depth_to_space":
+        shape = (n, c // (k * k), k, k, h, w) if crd else (n, k, k, c // (k * k), h, w)
+        order = (0, 1, 4, 2, 5, 3) if crd else (0, 3, 4, 1, 5, 2)
+    else:
+        shape = (n, c, h // k, k, w // k, k)
+        order = (0, 1, 3, 5, 2, 4) if crd else (0, 3, 5, 1, 2, 4)
+    view = x.reshaped(shape) or b.dense(x).reshaped(shape)
+    assert view is not None  # a dense tensor takes any shape
+    y = b.dense(view.transposed(order)).reshaped(results[0].shape)
+    assert y is not None
+    return [y]
+
+
+def triangle(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """trilu: a choice by a constant."""
+    x = inputs[0]
+    assert x is not None
+    attrs: Any = node.attrs
+    if is_constant(x):
+        return "computed once"  # where the plan's constants do not reach
+    kept = np.tri(x.shape[-2], x.shape[-1], attrs["k"] - bool(attrs["upper"]), dtype=bool)
+    inside = b.local(~kept if attrs["upper"] else kept, BOOL)
+    zero = b.local(convert(np.zeros(1), x.dtype), x.dtype)
+    return where(b, Node("where", (), ()), (inside, x, zero), results)
+
+
+def bits(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """bit_cast: the same bytes."""
+    x = inputs[0]
+    assert x is not None
+    if x.dtype.bits:
+        return f"elements of {x.dtype.bits} bits"
+    return [replace(x, dtype=results[0].dtype)]
