@@ -12,6 +12,8 @@ import pytest
 
 import tilework
 from tests.onnx.linear import X, expected, external, linear
+from tests.onnx.test_control_flow import powers
+from tests.onnx.test_dynamic import picked
 from tilework.engine.devices import get_device
 from tilework.engine.session import GraphSession
 from tilework.hal import open_device
@@ -84,6 +86,55 @@ def test_a_session_works_on_after_each_failure(points: int) -> None:
                 device.allocator.fail_at = None
             np.testing.assert_allclose(session.run(None, {"x": X})[0], expected(X))
             np.testing.assert_allclose(session.run(None, {"x": x})[0], expected(x))
+
+
+STAGED: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "loop": (
+        powers,
+        {"x": X[:, :2].copy(), "count": np.array(3), "limit": np.array(1e9, np.float32)},
+    ),
+    "stages": (picked, {"x": np.arange(20, dtype=np.float32).reshape(5, 4) - 9}),
+}
+
+
+@pytest.mark.parametrize("kind", STAGED)
+def test_each_allocation_between_stages_may_fail(kind: str) -> None:
+    """What one stage has left on the device goes back when the next one fails."""
+    device = get_device(0)
+    make, feeds = STAGED[kind]
+    with InferenceSession(make()) as session:
+        wanted = session.run(None, feeds)
+        settled = held()  # with all plans made
+        for points in range(200):
+            device.allocator.fail_at = points
+            try:
+                session.run(None, feeds)
+            except tilework.OutOfMemory:
+                pass
+            else:
+                break
+            finally:
+                device.allocator.fail_at = None
+            assert held() == settled, f"allocation {points} failed and something was leaked"
+        assert points > 5 or kind == "stages", "what a loop carries and stacks"
+    before = held()
+    results = None
+    for points in range(200):
+        device.allocator.fail_at = points
+        try:
+            with InferenceSession(make()) as session:
+                results = session.run(None, feeds)
+        except tilework.OutOfMemory:
+            pass
+        finally:
+            device.allocator.fail_at = None
+        if results is not None:
+            break
+        assert held() == before, f"allocation {points} failed and something was leaked"
+    assert results is not None
+    assert points > 10
+    for result, right in zip(results, wanted, strict=True):
+        np.testing.assert_array_equal(result, right)
 
 
 def test_loading_a_kernels_module_may_fail() -> None:
