@@ -83,7 +83,8 @@ def test_a_normalisation_before_the_convolution_stays_one_step() -> None:
 def test_the_rank_is_told_by_what_a_value_is_computed_from() -> None:
     """Nothing is declared of the values between two layers, as exporters leave them."""
     m, y = start()
-    y = m.op("concat", m.op("max_pool", y, kernel_shape=(3, 3), pads=(1,) * 4), m.op("relu", y), axis=1)
+    pooled = m.op("max_pool", y, kernel_shape=(3, 3), pads=(1,) * 4)
+    y = m.op("concat", pooled, m.op("relu", y), axis=1)
     six = [m.constant(np.abs(f32(6)) + 0.5) for _ in range(4)]
     y = m.op("batch_normalization", y, *six)
     y = m.op("mul", y, m.constant(f32(6, 1, 1)))
