@@ -82,6 +82,37 @@ def test_a_residual_comes_after_the_activation_only() -> None:
     assert ops(graph) == ["dynamic_quantize_linear", "quantized_matmul", "relu"]
 
 
+@pytest.mark.parametrize("images", [1, 2])
+def test_scales_bias_and_activation_join_a_convolution(images: int) -> None:
+    m = Maker()
+    shape = (images, 3, 6, 6)
+    x, r = m.input("x", shape), m.input("r", (images, 4, 6, 6))
+    y, scale, zero = m.op("dynamic_quantize_linear", x, outputs=3)
+    weights, w_zero = m.constant(numbers(UINT8, 4, 3, 3, 3)), m.constant(np.array(128, np.uint8))
+    attrs = {"to": "int32", "pads": (1, 1, 1, 1)}
+    sums = m.op("cast", m.op("conv_integer", y, weights, zero, w_zero, **attrs), to="float32")
+    scaled = m.op("mul", sums, m.op("mul", scale, m.constant(np.float32(0.02))))
+    out = m.op("relu", m.op("add", scaled, m.constant(f32(1, 4, 1, 1))))
+    made = m.graph(m.op("add", out, r))
+    feeds = {"x": f32(*shape), "r": f32(images, 4, 6, 6)}
+    graph, fired = rewritten(made, feeds)
+    assert ops(graph) == ["dynamic_quantize_linear", "quantized_conv"]
+    assert fired["conv of bytes + bias"] == fired["conv of bytes + relu"] == 1
+    assert on_device(check(made, feeds, rtol=1e-4, atol=1e-4))
+
+
+def test_a_bias_along_the_columns_of_a_convolution_stays_outside() -> None:
+    m = Maker()
+    x = m.input("x", (1, 4, 6, 4), UINT8)
+    sums = m.op("conv_integer", x, m.constant(numbers(INT8, 4, 4, 1, 1)), to="int32")
+    scales = m.op("mul", m.constant(np.float32(0.1)), m.constant(np.float32(0.2)))
+    scaled = m.op("mul", m.op("cast", sums, to="float32"), scales)
+    graph = m.graph(m.op("add", scaled, m.constant(f32(4))))
+    check(graph, {"x": numbers(UINT8, 1, 4, 6, 4)}, rtol=1e-4, atol=1e-3)
+    rewrite, fired = rewritten(graph, {"x": numbers(UINT8, 1, 4, 6, 4)})
+    assert not fired["conv of bytes + bias"] and "add" in ops(rewrite)
+
+
 # -- lowerings ------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,8 @@
 """Products of bytes take along what follows them: scales, bias, activation, residual.
 
-onnxruntime's quantiser writes MatMulInteger, Cast and a Mul by the product of two scales; that is
-quantized_matmul. Bias, activation and residual then move into it as they do into fused_matmul.
+onnxruntime's quantiser writes MatMulInteger or ConvInteger, Cast and a Mul by the product of two
+scales; that is quantized_matmul or quantized_conv. Bias, activation and residual then move into it
+as they do into fused_matmul. Both operations have the same inputs in the same places.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework.core.dtypes import FLOAT32
-from tilework.ir.graph import Node
+from tilework.ir.graph import Extent, Node
 from tilework.passes.editor import Editor
 from tilework.passes.linear import ACTIVATIONS
 
-BIAS, RESIDUAL = 6, 7  # inputs of quantized_matmul
+BIAS, RESIDUAL = 6, 7  # inputs
+QUANTISED = {"matmul_integer": "quantized_matmul", "conv_integer": "quantized_conv"}
+NAMES = {"quantized_matmul": "matmul of bytes", "quantized_conv": "conv of bytes"}
 SINGLE = ((), (1,))
 
 
@@ -23,7 +26,16 @@ def _fused(node: Node, inputs: Sequence[str], outputs: Sequence[str], **attrs: A
     while not trimmed[-1]:
         trimmed.pop()
     attrs = {**node.attrs, "to": "float32", **attrs}
-    return Node("quantized_matmul", tuple(trimmed), tuple(outputs), attrs, node.origin)
+    op = QUANTISED.get(node.op, node.op)
+    return Node(op, tuple(trimmed), tuple(outputs), attrs, node.origin)
+
+
+def _each(editor: Editor, product: Node) -> tuple[Extent, ...] | None:
+    """The shape of what is one for each column, or channel, of the weights; None if not known."""
+    shape = editor.shape(product.inputs[1])
+    if shape is None or len(shape) < 2:
+        return None
+    return shape[:1] if "conv" in product.op else shape[-1:]
 
 
 def fuse_scales(editor: Editor) -> None:
@@ -39,27 +51,28 @@ def fuse_scales(editor: Editor) -> None:
             if pair is not None:
                 a, b, a_zero, b_zero = [*product.inputs, "", ""][:4]
                 inputs = (a, b, *pair, a_zero, b_zero)
-                editor.replace(node, [_fused(product, inputs, node.outputs)], "matmul of bytes")
+                new = _fused(product, inputs, node.outputs)
+                editor.replace(node, [new], NAMES[new.op])
                 break
 
 
 def _sums(editor: Editor, name: str) -> Node | None:
-    """The matmul_integer whose sums, as float32, `name` are."""
+    """The product of integers whose sums, as float32, `name` are."""
     cast = editor.producer(name)
     if cast is None or cast.op != "cast" or cast.attrs.get("to") != "float32":
         return None
     node = editor.producer(cast.inputs[0])
-    if node is None or node.op != "matmul_integer":
+    if node is None or node.op not in QUANTISED:
         return None
     if not (editor.used_once(name) and editor.used_once(node.outputs[0])):
         return None
-    a, b, a_zero, b_zero = [*node.inputs, "", ""][:4]
-    shape = editor.shape(b)
-    if shape is None or len(shape) < 2 or editor.concrete(a) is None:
+    a, _, a_zero, b_zero = [*node.inputs, "", ""][:4]
+    each = _each(editor, node)
+    if each is None or editor.concrete(a) is None:
         return None
     if a_zero and editor.concrete(a_zero) not in SINGLE:
         return None
-    if b_zero and editor.concrete(b_zero) not in (*SINGLE, shape[-1:]):
+    if b_zero and editor.concrete(b_zero) not in (*SINGLE, each):
         return None
     return node
 
@@ -69,34 +82,48 @@ def _pair(editor: Editor, name: str, product: Node) -> tuple[str, str] | None:
     scales = editor.producer(name)
     if scales is None or scales.op != "mul" or editor.dtype(name) is not FLOAT32:
         return None
-    columns = editor.shape(product.inputs[1])
-    assert columns is not None  # _sums has looked
+    each = _each(editor, product)
+    # A vector along the last axis is one for each column of a matrix; channels are another axis.
+    of_weights = SINGLE if "conv" in product.op else (*SINGLE, each)
     for one, other in (scales.inputs, scales.inputs[::-1]):
-        if editor.concrete(one) in SINGLE and editor.concrete(other) in (*SINGLE, columns[-1:]):
+        if editor.concrete(one) in SINGLE and editor.concrete(other) in of_weights:
             return one, other
     return None
 
 
 def fuse_quantized_bias(editor: Editor) -> None:
-    """quantized_matmul + constant vector of its columns → bias."""
+    """A quantised product + a constant of one number for each column, or channel → bias."""
     for node in editor:
         if node.op != "add":
             continue
         for name, bias in (node.inputs, node.inputs[::-1]):
-            product, constant = _sole(editor, name), editor.constants.get(bias)
-            if product is None or constant is None or _has(product, BIAS, RESIDUAL):
+            product = _sole(editor, name)
+            if product is None or _has(product, BIAS, RESIDUAL) or _activated(product):
                 continue
-            columns = editor.shape(product.inputs[1])
-            if columns is None or columns[-1:] != constant.shape or _activated(product):
+            vector = _vector(editor, product, bias)
+            if not vector:
                 continue
-            inputs = (*_padded(product)[:BIAS], bias)
-            new = _fused(product, inputs, node.outputs)
-            editor.replace(node, [new], "matmul of bytes + bias")
+            new = _fused(product, (*_padded(product)[:BIAS], vector), node.outputs)
+            editor.replace(node, [new], f"{NAMES[new.op]} + bias")
             break
 
 
+def _vector(editor: Editor, product: Node, bias: str) -> str:
+    """The constant as a vector, "" where it is not one number for each column or channel."""
+    constant, each = editor.constants.get(bias), _each(editor, product)
+    if constant is None or each is None:
+        return ""
+    if "conv" not in product.op:
+        return bias if constant.shape == each else ""
+    rank = len(editor.shape(product.inputs[0]) or ())
+    array = editor.array(bias)
+    if array is None or (1,) * (rank - array.ndim) + array.shape != (1, *each, *(1,) * (rank - 2)):
+        return ""
+    return editor.add_constant(f"{bias}@vector", array.reshape(-1))
+
+
 def fuse_quantized_activation(editor: Editor) -> None:
-    """activation(quantized_matmul) → its epilogue."""
+    """activation(quantised product) → its epilogue."""
     for node in editor:
         if node.op not in ACTIVATIONS or node.attrs.get("approximate", "none") != "none":
             continue
@@ -104,11 +131,11 @@ def fuse_quantized_activation(editor: Editor) -> None:
         if product is None or _has(product, RESIDUAL) or _activated(product):
             continue
         new = _fused(product, product.inputs, node.outputs, activation=node.op)
-        editor.replace(node, [new], f"matmul of bytes + {node.op}")
+        editor.replace(node, [new], f"{NAMES[new.op]} + {node.op}")
 
 
 def fuse_quantized_residual(editor: Editor) -> None:
-    """quantized_matmul + a tensor of exactly its shape → residual.
+    """A quantised product + a tensor of exactly its shape → residual.
 
     Where both operands are products, the one computed last takes the other as its residual.
     """
@@ -128,13 +155,13 @@ def fuse_quantized_residual(editor: Editor) -> None:
                 continue
             inputs = (*_padded(product)[:RESIDUAL], other)
             new = _fused(product, inputs, node.outputs)
-            editor.replace(node, [new], "matmul of bytes + residual")
+            editor.replace(node, [new], f"{NAMES[new.op]} + residual")
             break
 
 
 def _sole(editor: Editor, name: str) -> Node | None:
     node = editor.producer(name)
-    if node is None or node.op != "quantized_matmul" or not editor.used_once(name):
+    if node is None or node.op not in NAMES or not editor.used_once(name):
         return None
     return node
 

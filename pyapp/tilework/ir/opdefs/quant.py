@@ -15,6 +15,8 @@ quantized_matmul (a, b, a_scale, b_scale [, a_zero [, b_zero [, bias [, residual
 qlinear_matmul (a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero): quantize_linear of the
     product of what is dequantised, from the exact integer sums; to: y_zero's dtype.
 conv_integer (x, w [, x_zero [, w_zero]]): conv's attributes, to "int32".
+quantized_conv (x, w, x_scale, w_scale [, x_zero [, w_zero [, bias [, residual]]]]): conv's
+    attributes, activation, to "float32"; as quantized_matmul. w's scale and zero may be (o).
 qlinear_conv (x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero [, bias]): conv's attributes,
     to; bias is int32 in units of x_scale w_scale. w's scale and zero may be (o).
 dequantize_blocks (b, scales [, zeros]): n, k, bits, block_size; (n, k) in the scales' dtype, from
@@ -205,19 +207,26 @@ def _infer_quantized_matmul(node: Node, infos: Sequence[Info | None]) -> list[In
         raise fail(node, infos, "the last extent of a must be b's last but one")
     if node.attrs.get("activation", "none") not in ACTIVATIONS:
         raise fail(node, infos, f"activation {node.attrs['activation']!r} is not one of the kernel")
-    columns = b.shape[-1:]
+    checked = (a_scale, a_zero, b_scale, b_zero, bias, residual)
+    _check_shapes(node, infos, b.shape[-1:], shape, checked)
+    return [Info(FLOAT32, shape)]
+
+
+def _check_shapes(
+    node: Node,
+    infos: Sequence[Info | None],
+    each: tuple[int, ...],
+    result: tuple[int, ...],
+    checked: Sequence[Info | None],
+) -> None:
+    """InvalidArgument unless `checked`, a's scale and zero, b's, the bias and the residual, are of
+    shapes that the kernel takes; `each` is one for each column or channel."""
     single = ((), (1,))
-    for info, shapes in (
-        (a_scale, single),
-        (a_zero, single),
-        (b_scale, (*single, columns)),
-        (b_zero, (*single, columns)),
-        (bias, (columns,)),
-        (residual, (shape,)),
-    ):
+    of_weights = (*single, each)
+    allowed = (single, single, of_weights, of_weights, (each,), (result,))
+    for info, shapes in zip(checked, allowed, strict=True):
         if info is not None and info.shape not in shapes:
             raise fail(node, infos, f"{info} must be one of {[list(s) for s in shapes]}")
-    return [Info(FLOAT32, shape)]
 
 
 def _quantized_matmul(
@@ -313,6 +322,40 @@ def _conv_integer(
 
 
 define("conv_integer", (2, 4), _infer_conv_integer, _conv_integer)
+
+
+def _infer_quantized_conv(node: Node, infos: Sequence[Info | None]) -> list[Info]:
+    x, w, x_scale, w_scale, x_zero, w_zero, bias, residual = [*infos, *[None] * 4][:8]
+    assert x is not None and w is not None and x_scale is not None and w_scale is not None
+    shape = _conv_info(node, infos, x, w)
+    if node.attrs.get("activation", "none") not in ACTIVATIONS:
+        raise fail(node, infos, f"activation {node.attrs['activation']!r} is not one of the kernel")
+    checked = (x_scale, x_zero, w_scale, w_zero, bias, residual)
+    _check_shapes(node, infos, w.shape[:1], shape, checked)
+    return [Info(FLOAT32, shape)]
+
+
+def _quantized_conv(
+    attrs: Attrs,
+    x: Array,
+    w: Array,
+    x_scale: Array,
+    w_scale: Array,
+    x_zero: Array | None = None,
+    w_zero: Array | None = None,
+    bias: Array | None = None,
+    residual: Array | None = None,
+) -> tuple[Array, ...]:
+    sums = _wrapped(_convolved(attrs, x, w, x_zero, w_zero))
+    ones = (1,) * (x.ndim - 2)
+    result = sums.astype(np.float32) * (x_scale.reshape(-1)[0] * w_scale).reshape(-1, *ones)
+    if bias is not None:
+        result = result + bias.reshape(-1, *ones)
+    result = np.asarray(ACTIVATIONS[attrs.get("activation", "none")](result))
+    return (np.asarray(result if residual is None else result + residual, np.float32),)
+
+
+define("quantized_conv", (4, 8), _infer_quantized_conv, quiet(_quantized_conv))
 
 
 def _infer_qlinear_conv(node: Node, infos: Sequence[Info]) -> list[Info]:

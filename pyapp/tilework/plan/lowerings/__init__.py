@@ -104,6 +104,7 @@ LOWERINGS: dict[str, Lowering] = {
     "matmul_blocks": quant_blocks.matmul_blocks,
     "conv_integer": quant_conv.conv_integer,
     "qlinear_conv": quant_conv.qlinear_conv,
+    "quantized_conv": quant_conv.quantized_conv,
 }
 
 # Those that only move elements, and those that do not compute in float32.
@@ -115,6 +116,7 @@ AS_THEY_ARE = {
     *("share_heads", "causal_bias", "row_positions", "padding_bias", "and", "or", "xor", "not"),
     *("quantize_linear", "dequantize_linear", "dynamic_quantize_linear", "matmul_integer"),
     *("quantized_matmul", "qlinear_matmul", "conv_integer", "qlinear_conv"),
+    "quantized_conv",
 }
 LOWERINGS.update(
     (name, half.cast(lowering) if name == "cast" else half.through_float32(lowering))

@@ -20,7 +20,7 @@ from tilework.ir.opdefs.window import Window
 from tilework.plan import tiles
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Operands
-from tilework.plan.lowerings.quant import MATRICES, Follow, gemm, pack
+from tilework.plan.lowerings.quant import ACTIVATIONS, MATRICES, Follow, gemm, pack
 from tilework.plan.tensor import Tensor
 
 BYTES = 65536  # of y that a tile of u8_columns writes
@@ -31,6 +31,25 @@ def conv_integer(b: Builder, node: Node, inputs: Operands, results: Sequence[Inf
     x, w, x_zero, w_zero = [*inputs, None, None][:4]
     assert x is not None and w is not None
     follow = Follow(Target.INT, results[0].dtype, a_zero=w_zero, b_zero=x_zero, by_row=1)
+    return _convolved(b, node, x, w, follow, results[0])
+
+
+def quantized_conv(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """Scaled sums of float32, with what follows them."""
+    x, w, x_scale, w_scale, x_zero, w_zero, bias, residual = [*inputs, *[None] * 4][:8]
+    assert x is not None and w is not None
+    follow = Follow(
+        Target.FLOAT,
+        FLOAT32,
+        w_zero,
+        x_zero,
+        w_scale,
+        x_scale,
+        bias=bias,
+        residual=None if residual is None else b.dense(residual),
+        by_row=1,
+        activation=ACTIVATIONS[str(node.attrs.get("activation", "none"))],
+    )
     return _convolved(b, node, x, w, follow, results[0])
 
 
@@ -84,7 +103,11 @@ def _convolved(
         part = replace(y, shape=(size,), strides=(1,), offset=y.offset + image * size)
         whole = replace(rows, shape=(outputs, inner))  # all groups' rows
         extents = (outputs // group, inner, positions)
-        gemm(b, extents, whole, panels, x.dtype, follow, part, group)
+        more = follow.residual
+        if more is not None:
+            more = replace(more, shape=(size,), strides=(1,), offset=more.offset + image * size)
+        own = replace(follow, residual=more)
+        gemm(b, extents, whole, panels, x.dtype, own, part, group)
     return [y]
 
 
