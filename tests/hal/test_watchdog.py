@@ -176,7 +176,7 @@ async def test_a_stale_worker_harms_nobody() -> None:
     device.close()
 
 
-async def test_a_tile_that_nobody_has_is_a_lost_threads() -> None:
+async def test_a_tile_that_nobody_has_is_a_lost_thread() -> None:
     """A worker that was ended between claiming a tile and running it: here one is claimed by hand."""
     device = await opened(2)
     ring = device.ring
@@ -201,6 +201,34 @@ async def test_a_tile_that_nobody_has_is_a_lost_threads() -> None:
     ring.go_on()
     hanging.program.end((), table)
     counting.run()
+    counting.free()
+    hanging.free()
+    device.close()
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_the_queue_goes_on_on_the_new_threads(awaited: bool) -> None:
+    """What relies on the program that is stuck fails with its error; nothing else is touched."""
+    device = await opened(2)
+    hanging, counting = Hanging(device), Counting(device)
+    assert await device.ready(), "the workers did not load the kernels"
+    queue, line = device.queue, device.semaphore(label="line")
+    before = queue.execute(counting.program)
+    stuck = queue.execute(hanging.program, signal=(line, 1))
+    relying = queue.execute(counting.program, wait=(line, 1))
+    unrelated = [queue.execute(counting.program) for _ in range(3)]
+    for operation in (before, *unrelated):
+        if awaited:
+            await operation.finished(60)
+        else:
+            operation.wait(60)
+    counting.added(4)
+    for operation in (stuck, relying):
+        with pytest.raises(KernelFailure, match="did not come back"):
+            operation.wait(60)
+    assert await device.ready(), "the new workers did not start"
+    counting.run()
+    hanging.let_go()
     counting.free()
     hanging.free()
     device.close()
