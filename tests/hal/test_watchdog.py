@@ -177,7 +177,7 @@ async def test_a_stale_worker_harms_nobody() -> None:
 
 
 async def test_a_tile_that_nobody_has_is_a_lost_thread() -> None:
-    """A worker that was ended between claiming a tile and running it: here one is claimed by hand."""
+    """As if a worker had been ended between claiming a tile and running it."""
     device = await opened(2)
     ring = device.ring
     hanging, counting = Hanging(device, tiles=3), Counting(device)
