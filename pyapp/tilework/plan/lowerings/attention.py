@@ -16,7 +16,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan import tiles
 from tilework.plan.builder import Builder
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.elementwise import binary, compare, where
 from tilework.plan.tensor import Tensor
 
@@ -247,3 +247,9 @@ def _added(b: Builder, seen: Tensor) -> Tensor:
 def _one(lowered: Lowered) -> Tensor:
     assert not isinstance(lowered, str)  # these dtypes have kernels
     return lowered[0]
+
+
+FLOATS: dict[str, Lowering] = {
+    "attention": attention,
+    "scaled_attention": scaled,
+}

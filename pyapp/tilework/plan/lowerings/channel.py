@@ -24,7 +24,7 @@ from tilework.ir.opdefs.registry import Info
 from tilework.ir.opdefs.window import Window
 from tilework.plan.builder import Builder
 from tilework.plan.layout import channels_last, first, last, pixel_stride
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.conv import AXES, epilogue, space, three
 from tilework.plan.tensor import Tensor
 
@@ -172,3 +172,12 @@ def grouped_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Inf
     made = replace(y)
     b.live.setdefault(made.storage, 0)
     return [_affine(b, made, b.dense(scale), b.dense(bias), {})]
+
+
+FLOATS: dict[str, Lowering] = {
+    **dict.fromkeys((*POOLINGS, "lp_pool", "global_lp_pool"), pool),
+    "channel_affine": affine,
+    "lrn": lrn,
+    "instance_normalization": grouped_norm,
+    "group_normalization": grouped_norm,
+}

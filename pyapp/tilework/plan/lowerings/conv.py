@@ -31,7 +31,7 @@ from tilework.ir.opdefs.window import Window
 from tilework.plan import tiles
 from tilework.plan.builder import Builder, is_constant, view_key
 from tilework.plan.layout import Pixels, channels_last, first, last
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.tensor import Tensor
 
 BLOCK = 1536  # BLOCK of kernels/conv/f32_conv.c
@@ -282,3 +282,10 @@ def conv_transpose(b: Builder, node: Node, inputs: Operands, results: Sequence[I
     vector = None if bias is None else b.dense(bias)
     b.emit(F32_CONV_SCATTER, (-(-rows // each), 1, 1), scatter, (columns, vector, y))
     return [y.transposed(first(len(shape)))]
+
+
+FLOATS: dict[str, Lowering] = {
+    "conv": conv,
+    "fused_conv": conv,
+    "conv_transpose": conv_transpose,
+}

@@ -31,7 +31,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import AXES, Builder, is_constant, six
 from tilework.plan.layout import inverse, order
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.tensor import Tensor, collapse, packed_view
 
 CHEAP = 16384  # elements a tile, by elementwise.wit
@@ -337,3 +337,19 @@ def where(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> 
     return [y]
 
 
+PLAIN: dict[str, Lowering] = {
+    "and": logical,
+    "or": logical,
+    "xor": logical,
+    "not": logical_not,
+}
+FLOATS: dict[str, Lowering] = {
+    **dict.fromkeys(UNARY, unary),
+    **dict.fromkeys(BINARY, binary),
+    **dict.fromkeys(COMPARISON, compare),
+    "pow": power,
+    "mod": binary,
+    "where": where,
+    "isnan": is_special,
+    "isinf": is_special,
+}

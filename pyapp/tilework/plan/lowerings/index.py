@@ -14,7 +14,7 @@ from tilework.hal.kernels.index import Combination, Number
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import AXES, Builder, is_constant, six
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.elementwise import compare, logical, where
 from tilework.plan.tensor import Tensor
 
@@ -190,3 +190,14 @@ def one_hot(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
     assert not isinstance(either, str)
     off, on = (values.sliced((i,), (1,), (1,)) for i in (0, 1))
     return where(b, Node("where", (), ()), (either[0], on, off), results)
+
+
+PLAIN: dict[str, Lowering] = {
+    "gather_elements": pick_elements,
+    "gather_nd": pick_rows,
+}
+FLOATS: dict[str, Lowering] = {
+    "scatter_elements": put_elements,
+    "scatter_nd": put_rows,
+    "one_hot": one_hot,
+}

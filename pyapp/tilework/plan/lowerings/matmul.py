@@ -19,7 +19,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan import tiles
 from tilework.plan.builder import Builder, is_constant, view_key
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.tensor import Tensor, collapse
 
 ACTIVATIONS = {
@@ -253,3 +253,9 @@ def _each(
             panels = replace(panels, shape=(packed.size // problem.batch[0],))
         assert parts[0] is not None and parts[2] is not None
         _emit(b, rest, parts[0], panels, (walks[1:], 0), bias, parts[1], parts[2], attrs)
+
+
+FLOATS: dict[str, Lowering] = {
+    "matmul": matmul,
+    "fused_matmul": matmul,
+}

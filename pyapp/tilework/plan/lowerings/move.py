@@ -14,7 +14,7 @@ from tilework.ir.opdefs.layout import slice_plan
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder
 from tilework.plan.layout import is_channels_last, new_channels_last, part
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.tensor import Tensor
 
 GATHER_BYTES = 65536  # a tile, by move.wit
@@ -145,3 +145,16 @@ def gathered(b: Builder, x: Tensor, axis: int, indices: Tensor) -> Tensor:
     )
     b.emit(GATHER, (-(-rows // tile_rows), 1, 1), params, (x, indices, y))
     return y
+
+
+PLAIN: dict[str, Lowering] = {
+    "identity": identity,
+    **dict.fromkeys(("reshape", "flatten", "squeeze", "unsqueeze"), reshape),
+    "transpose": transpose,
+    "expand": expand,
+    "slice": slices,
+    "split": split,
+    "concat": concat,
+    "tile": tile,
+    "gather": gather,
+}

@@ -34,7 +34,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan import tiles
 from tilework.plan.builder import Builder, is_constant, view_key
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.tensor import Tensor, collapse
 
 ELEMENTS = 32768  # a tile, by quant.wit
@@ -339,3 +339,13 @@ def gemm(
     )  # fmt: skip
     operands = (a, packed, *small, follow.residual, c)
     b.emit(I8_GEMM, cut.counts(rows, columns, matrices), params, operands, cut.scratch)
+
+
+PLAIN: dict[str, Lowering] = {
+    "quantize_linear": linear,
+    "dequantize_linear": linear,
+    "dynamic_quantize_linear": dynamic,
+    "matmul_integer": matmul_integer,
+    "quantized_matmul": quantized_matmul,
+    "qlinear_matmul": qlinear_matmul,
+}

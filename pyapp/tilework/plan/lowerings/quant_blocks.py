@@ -16,7 +16,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan import tiles
 from tilework.plan.builder import Builder, is_constant, view_key
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.tensor import Tensor
 
 SCRATCH = 16384  # bytes, by quant.wit
@@ -81,3 +81,8 @@ def _packed(
         dense = tuple(None if t is None else b.dense(t) for t in (weights, scales, zeros))
         b.emit(F32_GEMM_BLOCKS_PACK, (-(-panels // tile), 1, 1), params, (*dense, packed))
     return packed
+
+
+FLOATS: dict[str, Lowering] = {
+    "matmul_blocks": matmul_blocks,
+}

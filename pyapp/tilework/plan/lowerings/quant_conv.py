@@ -19,7 +19,7 @@ from tilework.ir.opdefs.registry import Info
 from tilework.ir.opdefs.window import Window
 from tilework.plan import tiles
 from tilework.plan.builder import Builder
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.quant import ACTIVATIONS, MATRICES, Follow, gemm, pack
 from tilework.plan.tensor import Tensor
 
@@ -146,3 +146,10 @@ def _columns(b: Builder, made: Window, x: Tensor, zero: Tensor | None) -> Tensor
     value = None if zero is None else b.dense(zero)
     b.emit(U8_COLUMNS, (-(-lines // tile), 1, x.shape[0]), params, (x, value, y))
     return y
+
+
+PLAIN: dict[str, Lowering] = {
+    "conv_integer": conv_integer,
+    "qlinear_conv": qlinear_conv,
+    "quantized_conv": quantized_conv,
+}

@@ -13,7 +13,7 @@ from tilework.ir.graph import Node
 from tilework.ir.narrow import convert
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.elementwise import where
 from tilework.plan.lowerings.resample import pad
 
@@ -67,3 +67,14 @@ def bits(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
     if x.dtype.bits:
         return f"elements of {x.dtype.bits} bits"
     return [replace(x, dtype=results[0].dtype)]
+
+
+PLAIN: dict[str, Lowering] = {
+    "center_crop_pad": crop,
+    "depth_to_space": blocks,
+    "space_to_depth": blocks,
+    "bit_cast": bits,
+}
+FLOATS: dict[str, Lowering] = {
+    "trilu": triangle,
+}

@@ -29,7 +29,7 @@ from tilework.ir.opdefs.recurrent import CELLS
 from tilework.ir.opdefs.registry import Info
 from tilework.plan import tiles
 from tilework.plan.builder import Builder, is_constant
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.matmul import matmul, panels
 from tilework.plan.tensor import Tensor
 
@@ -230,3 +230,8 @@ def _gru(
 
 
 _STEPS: dict[str, _Step] = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}
+
+
+FLOATS: dict[str, Lowering] = {
+    "recurrent": recurrent,
+}

@@ -13,7 +13,7 @@ from tilework.hal.kernels import norm, reduce, scan, softmax
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.tensor import Tensor
 
 REDUCE = 65536  # elements a tile reads, by the families' .wit files
@@ -195,3 +195,14 @@ def _rms(b: Builder, node: Node, operands: Operands, with_sum: bool) -> Lowered:
     counts = (tiles if x.size else 0, 1, 1)
     b.emit(norm.F32_RMS_NORM, counts, params, (x, residual, gamma, y, total))
     return [y] if total is None else [y, total]
+
+
+FLOATS: dict[str, Lowering] = {
+    **dict.fromkeys(OPS, reduction),
+    "softmax": soft,
+    "log_softmax": soft,
+    "layer_normalization": layer_norm,
+    "residual_layer_normalization": residual_norm,
+    "rms_normalization": rms_norm,
+    "residual_rms_normalization": residual_rms,
+}

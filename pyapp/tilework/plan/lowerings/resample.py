@@ -15,7 +15,7 @@ from tilework.ir.opdefs.registry import Info
 from tilework.ir.opdefs.resize import taps
 from tilework.plan.builder import Builder, is_constant
 from tilework.plan.layout import inverse, is_channels_last, new_channels_last, order, part
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.move import gathered
 from tilework.plan.tensor import Tensor
 
@@ -113,3 +113,11 @@ def _surrounded(
     if x.size:
         b.copy(x, inside)
     return y
+
+
+PLAIN: dict[str, Lowering] = {
+    "pad": pad,
+}
+FLOATS: dict[str, Lowering] = {
+    "resize": resize,
+}

@@ -13,7 +13,7 @@ from tilework.hal.kernels import scan
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.tensor import Tensor
 
 LINES = 16384  # elements a tile reads, by scan.wit
@@ -95,3 +95,12 @@ def top(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lo
     counts = (tiles if chosen.size else 0, 1, 1)
     b.emit(scan.F32_TOP, counts, params, (x, chosen, places), 8 * k)
     return [chosen, places]
+
+
+FLOATS: dict[str, Lowering] = {
+    "cumsum": cumulate,
+    "cumprod": cumulate,
+    "argmax": arg,
+    "argmin": arg,
+    "top_k": top,
+}

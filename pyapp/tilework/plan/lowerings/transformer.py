@@ -19,7 +19,7 @@ from tilework.ir.opdefs.transformer import (
     row_positions,
 )
 from tilework.plan.builder import Builder
-from tilework.plan.lowering import Lowered, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.attention import apart
 from tilework.plan.lowerings.elementwise import compare, logical, where
 from tilework.plan.lowerings.move import gather
@@ -200,3 +200,18 @@ def _turned(b: Builder, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) 
     tiles = -(-lines // tile_lines) if y.size else 0
     b.emit(F32_ROTARY, (tiles, 1, 1), params, (x, cos, sin, y))
     return y
+
+
+PLAIN: dict[str, Lowering] = {
+    "kv_append": append,
+    "first_rows": first,
+    "repeat_heads": repeat,
+    "share_heads": repeat,
+    "causal_bias": causal,
+    "row_positions": positions,
+    "padding_bias": padding,
+}
+FLOATS: dict[str, Lowering] = {
+    "rotary_embedding": rotary_embedding,
+    "rotate_pairs": rotary,
+}
