@@ -170,6 +170,23 @@ export class Bridge {
     }
   }
 
+  /** A memory beside this one, as shared as this one, for a module that imports env.far; undefined
+   * when the browser refuses. @param {number} pages */
+  openFar(pages) {
+    const shared = this.memory.buffer.constructor.name === "SharedArrayBuffer";
+    try {
+      return new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
+    } catch (error) {
+      if (error instanceof RangeError) return undefined;
+      throw error;
+    }
+  }
+
+  /** @param {WebAssembly.Memory} far @param {number} offset @param {number} length */
+  farBytes(far, offset, length) {
+    return new Uint8Array(far.buffer, offset, length);
+  }
+
   /** @param {number} stackTop */
   start(stackTop) {
     this.executor = new Executor(this.memory, stackTop);
@@ -184,14 +201,15 @@ export class Bridge {
    * @param {string} functions  JSON of [table index, export name] pairs
    * @param {boolean} processor
    * @param {number} generation
+   * @param {WebAssembly.Memory} [far]  what env.far is
    */
-  load(binary, memoryBase, tableBase, functions, processor, generation) {
+  load(binary, memoryBase, tableBase, functions, processor, generation, far) {
     const executor = /** @type {Executor} */ (this.executor);
     const placement = { memoryBase, tableBase, functions: JSON.parse(functions) };
     let module;
     try {
       module = new WebAssembly.Module(/** @type {BufferSource} */ (binary));
-      const exports = executor.load(module, placement);
+      const exports = executor.load(module, placement, far);
       if (processor) executor.processor = exports;
     } catch (error) {
       const { CompileError, LinkError, RuntimeError } = WebAssembly;
@@ -202,7 +220,7 @@ export class Bridge {
       executor.unload(tableBase, Math.max(tableBase, ...entries.map(([index]) => index + 1)) - tableBase);
       return String(error);
     }
-    this.change({ kind: "load", module, placement, processor, generation });
+    this.change({ kind: "load", module, placement, processor, generation, far });
     return "";
   }
 

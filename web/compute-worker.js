@@ -21,6 +21,7 @@ import { QUEUE_SHUTDOWN, QUEUE_SLEEPERS, QUEUE_WAKE, THREAD_GENERATION, THREAD_R
  * @property {import("./executor.js").Placement} placement
  * @property {boolean} processor
  * @property {number} generation  loads and unloads so far, this one included
+ * @property {WebAssembly.Memory} [far]  what env.far is
  */
 /**
  * @typedef {object} Unload
@@ -90,7 +91,7 @@ function receive(message) {
   const words = new Int32Array(start.memory.buffer);
   try {
     if (message.kind === "load") {
-      const exports = executor.load(message.module, message.placement);
+      const exports = executor.load(message.module, message.placement, message.far);
       if (message.processor) executor.processor = exports;
     } else if (message.kind === "unload") {
       executor.unload(message.first, message.slots);

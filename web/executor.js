@@ -30,22 +30,24 @@ export class Executor {
    * Instantiates `module` and puts its entry points at their table indices.
    * @param {WebAssembly.Module} module
    * @param {Placement} placement
+   * @param {WebAssembly.Memory} [far]  a second memory, for a module that imports one
    * @returns {WebAssembly.Exports}
    */
-  load(module, { memoryBase, tableBase, functions }) {
+  load(module, { memoryBase, tableBase, functions }, far) {
     const base = (/** @type {number} */ value) =>
       new WebAssembly.Global({ value: "i32", mutable: false }, value);
     const end = Math.max(tableBase, ...functions.map(([index]) => index + 1));
     if (this.table.length < end) this.table.grow(Math.max(end, 2 * this.table.length) - this.table.length);
-    const { exports } = new WebAssembly.Instance(module, {
-      env: {
-        memory: this.memory,
-        __indirect_function_table: this.table,
-        __stack_pointer: this.stackPointer,
-        __memory_base: base(memoryBase),
-        __table_base: base(tableBase),
-      },
-    });
+    /** @type {WebAssembly.ModuleImports} */
+    const env = {
+      memory: this.memory,
+      __indirect_function_table: this.table,
+      __stack_pointer: this.stackPointer,
+      __memory_base: base(memoryBase),
+      __table_base: base(tableBase),
+    };
+    if (far) env.far = far;
+    const { exports } = new WebAssembly.Instance(module, { env });
     // Pointers in the module's data become absolute. Every thread writes the same values.
     const relocate = exports.__wasm_apply_data_relocs;
     if (typeof relocate === "function") relocate();

@@ -5,6 +5,7 @@ WebAssembly kernels that share one memory. NumPy-free; knows nothing of graphs o
 from tilework.hal.buffer import Buffer
 from tilework.hal.command_buffer import CommandBuffer
 from tilework.hal.device import Device, open_device
+from tilework.hal.far import Far
 from tilework.hal.kernel import Kernel
 from tilework.hal.operation import Deferred, Operation
 from tilework.hal.program import Program, Slot
@@ -25,6 +26,7 @@ __all__ = [
     "CommandBuffer",
     "Deferred",
     "Device",
+    "Far",
     "Fence",
     "Kernel",
     "MemoryType",

@@ -19,6 +19,7 @@ from tilework.hal.command_buffer import CommandBuffer
 from tilework.hal.drivers import open_driver
 from tilework.hal.executable import Entry, Executable, Executables
 from tilework.hal.failure import failure
+from tilework.hal.far import Far
 from tilework.hal.library import kernel_module
 from tilework.hal.queue import Queue
 from tilework.hal.ring import Ring
@@ -206,6 +207,15 @@ class Device:
         buffer.imported = Imported(view, release)
         self.imported += view.nbytes
         return buffer
+
+    def far(self, nbytes: int, label: str = "") -> Far:
+        """Memory beside the device's own, from which programs copy what they need.
+
+        Unsupported where the engine has one memory to a module, OutOfMemory where it gives no more,
+        InvalidArgument for more than 4 GiB at once.
+        """
+        self._check_open()
+        return Far(self, nbytes, label)
 
     def _check_allocation(self, nbytes: int, label: str) -> None:
         self._check_open()

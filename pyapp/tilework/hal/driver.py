@@ -14,6 +14,16 @@ from typing import Protocol, TypeAlias
 Data: TypeAlias = object
 
 
+class FarMemory(Protocol):
+    """A second memory, which the host writes and one module imports; see `tilework.hal.far`."""
+
+    def write(self, offset: int, data: Data) -> None:
+        """Copies `data` there."""
+
+    def drop(self) -> None:
+        """The host needs it no more."""
+
+
 class Driver(Protocol):
     """One memory and the threads over it. Addresses and lengths are in bytes."""
 
@@ -41,6 +51,9 @@ class Driver(Protocol):
     def clear(self, address: int, nbytes: int) -> None:
         """Fills a span with zeros."""
 
+    def far(self, nbytes: int) -> FarMemory:
+        """A memory beside the device's, of at most 4 GiB, zero-filled. OutOfMemory if refused."""
+
     def view(self, address: int, nbytes: int) -> memoryview | None:
         """Device memory as the host's own, or None where the host cannot see it."""
 
@@ -65,11 +78,12 @@ class Driver(Protocol):
         functions: Sequence[tuple[int, str]],
         processor: bool,
         generation: int,
+        far: FarMemory | None = None,
     ) -> None:
         """Instantiates a module on every thread; its exports go to the given table indices.
 
-        `generation` counts loads and unloads up to this one. InvalidExecutable when the engine
-        refuses; no worker has seen the module then.
+        `generation` counts loads and unloads up to this one, `far` is what env.far is.
+        InvalidExecutable when the engine refuses; no worker has seen the module then.
         """
 
     def unload(self, first: int, slots: int, generation: int) -> None:

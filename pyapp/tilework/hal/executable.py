@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tilework.hal.buffer import Buffer
     from tilework.hal.device import Device
+    from tilework.hal.driver import FarMemory
     from tilework.hal.kernel import Kernel
 
 
@@ -189,17 +190,25 @@ class Executables:
         self.settle()
         return len(self._leaving)
 
-    def load(self, name: str, binary: bytes, *, processor: bool = False) -> Executable:
+    def load(
+        self,
+        name: str,
+        binary: bytes,
+        *,
+        processor: bool = False,
+        far: FarMemory | None = None,
+    ) -> Executable:
         """`binary` on every thread; the same bytes are the same executable, counted.
 
-        InvalidExecutable says what is wrong with the bytes; nothing is kept of them then.
+        `far` is the second memory of a module that imports one. InvalidExecutable says what is
+        wrong with the bytes; nothing is kept of them then.
         """
         digest = hashlib.sha256(binary).digest()
         executable = self._loaded.get(digest)
         if executable is not None:
             executable.loads += 1
             return executable
-        module = read_module(binary, name)
+        module = read_module(binary, name, far is not None)
         driver = self.device.driver
         if not driver.shared:
             binary = unshared(binary, module)
@@ -215,7 +224,7 @@ class Executables:
         functions = [(first + i, entry) for i, entry in enumerate(module.entries)]
         try:
             driver.clear(placed.region.address, placed.region.nbytes)
-            driver.load(binary, address, placed.first, functions, processor, generation)
+            driver.load(binary, address, placed.first, functions, processor, generation, far)
         except BaseException as error:
             self._take_back(placed)
             if isinstance(error, InvalidExecutable):

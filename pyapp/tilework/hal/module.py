@@ -36,6 +36,8 @@ HOST_PROVIDES = {
     "__memory_base": _GLOBAL,
     "__table_base": _GLOBAL,
 }
+# What one module of ours imports besides; see far_module.py.
+_FAR = {"far": _MEMORY}
 # Exports that are the linker's, not the kernel writer's.
 _RELOCATE, _CONSTRUCT = "__wasm_apply_data_relocs", "__wasm_call_ctors"
 _LINK = "link it with wasm-ld -shared --import-memory --shared-memory --max-memory=4294967296"
@@ -63,6 +65,7 @@ class Module:
 class _Sections:
     """What the sections said, before it is put together."""
 
+    provided: Mapping[str, int] = field(default_factory=lambda: HOST_PROVIDES)
     dylink: tuple[int, int, int] | None = None
     kernels: dict[str, Kernel] | None = None
     types: list[_Type] = field(default_factory=list)
@@ -74,13 +77,16 @@ class _Sections:
     start: int | None = None
 
 
-def read_module(data: bytes, name: str) -> Module:
-    """Reads a position-independent module; InvalidExecutable says what is wrong and what to do."""
+def read_module(data: bytes, name: str, far: bool = False) -> Module:
+    """Reads a position-independent module; InvalidExecutable says what is wrong and what to do.
+
+    With `far` it may import a second memory, env.far.
+    """
     reader = Reader(data, name)
     if data[:8] != b"\0asm\1\0\0\0":
         raise reader.refuse(f"not a WebAssembly module (it starts with {data[:8]!r})")
     reader.at = 8
-    found = _Sections()
+    found = _Sections(provided=HOST_PROVIDES | _FAR if far else HOST_PROVIDES)
     while reader.at < len(data):
         section, length = reader.byte(), reader.number()
         end = reader.at + length
@@ -177,15 +183,15 @@ def _limits(reader: Reader) -> tuple[int, int, int | None]:
 def _imports(reader: Reader, found: _Sections) -> None:
     for _ in range(reader.number()):
         module, name, kind = reader.text(), reader.text(), reader.byte()
-        if module != "env" or name not in HOST_PROVIDES:
+        if module != "env" or name not in found.provided:
             raise reader.refuse(
                 f"imports {module}.{name}, which the host does not have; a kernel may import "
-                f"env.{', env.'.join(sorted(HOST_PROVIDES))}"
+                f"env.{', env.'.join(sorted(found.provided))}"
             )
-        if kind != HOST_PROVIDES[name]:
+        if kind != found.provided[name]:
             what = _KINDS[kind] if kind < len(_KINDS) else f"kind {kind}"
             raise reader.refuse(
-                f"imports {module}.{name} as {what}; it is {_KINDS[HOST_PROVIDES[name]]}"
+                f"imports {module}.{name} as {what}; it is {_KINDS[found.provided[name]]}"
             )
         if kind == _MEMORY:
             found.shared_flags.append(reader.at)

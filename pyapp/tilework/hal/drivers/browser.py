@@ -26,7 +26,8 @@ from pyodide.ffi import JsException, JsProxy, to_js
 from tilework.core.config import STALE
 from tilework.core.errors import DeviceLost, InvalidExecutable, NoSuchFile, OutOfMemory, Unsupported
 from tilework.hal._abi import TW_ALIGNMENT
-from tilework.hal.driver import Data
+from tilework.hal.buffer import nbytes_of
+from tilework.hal.driver import Data, FarMemory
 from tilework.hal.drivers.visible import VisibleMemory
 from tilework.hal.library import script
 
@@ -113,6 +114,27 @@ def _reason(heap: str, asked: str, window: bool) -> str:
     return f"the page is cross-origin isolated, {heap}; {asked}; Python runs {where}"
 
 
+class _Far:
+    """See `tilework.hal.driver.FarMemory`."""
+
+    def __init__(self, bridge: Any, memory: Any) -> None:
+        self._bridge = bridge
+        self.memory = memory
+
+    def write(self, offset: int, data: Data) -> None:
+        nbytes = nbytes_of(data)
+        if not nbytes:
+            return
+        span = self._bridge.farBytes(self.memory, offset, nbytes)
+        if isinstance(data, JsProxy):
+            span.set(data)
+        else:
+            span.assign(memoryview(data).cast("B"))  # type: ignore[arg-type]
+
+    def drop(self) -> None:
+        self.memory = None
+
+
 class BrowserDriver:
     """What all modes share: modules and submission. See `tilework.hal.driver.Driver`."""
 
@@ -144,15 +166,23 @@ class BrowserDriver:
         functions: Sequence[tuple[int, str]],
         processor: bool,
         generation: int,
+        far: FarMemory | None = None,
     ) -> None:
         names = json.dumps([list(pair) for pair in functions])
         place = memory_base, table_base, names
-        said = str(self._bridge.load(to_js(binary), *place, processor, generation))
+        second = far.memory if isinstance(far, _Far) else None
+        said = str(self._bridge.load(to_js(binary), *place, processor, generation, second))
         if said:
             raise InvalidExecutable(
                 f"the engine refuses to instantiate the module: {said}; build it with "
                 "`build.py kernel`, or as kernels/README.md says"
             )
+
+    def far(self, nbytes: int) -> FarMemory:
+        memory = self._bridge.openFar(-(-nbytes // _PAGE))
+        if memory is None:
+            raise OutOfMemory(f"the browser gives no far memory of {nbytes:,} bytes")
+        return _Far(self._bridge, memory)
 
     def unload(self, first: int, slots: int, generation: int) -> None:
         self._bridge.unload(first, slots, generation)

@@ -29,7 +29,7 @@ from tilework.hal._abi import (
     THREAD_GENERATION,
     THREAD_READY,
 )
-from tilework.hal.driver import Data
+from tilework.hal.driver import Data, FarMemory
 from tilework.hal.drivers.visible import VisibleMemory
 
 try:
@@ -57,6 +57,28 @@ class _Memory(wasmtime.SharedMemory):
         return _ffi.wasmtime_extern_t(_ffi.WASMTIME_EXTERN_SHAREDMEMORY, union)
 
 
+class _Far:
+    """See `tilework.hal.driver.FarMemory`. Stores keep it as long as the module that imports it."""
+
+    def __init__(self, engine: Any, nbytes: int) -> None:
+        pages = -(-nbytes // _PAGE)
+        try:
+            limits = wasmtime.Limits(pages, pages)
+            memory = _Memory(engine, wasmtime.MemoryType(limits, shared=True))
+        except wasmtime.WasmtimeError as error:
+            raise OutOfMemory(f"far memory of {nbytes:,} bytes: {error}") from None
+        self.memory: Any = memory
+        self._base = ctypes.addressof(memory.data_ptr().contents)
+
+    def write(self, offset: int, data: Data) -> None:
+        source = memoryview(data).cast("B")  # type: ignore[arg-type]
+        target = (ctypes.c_ubyte * source.nbytes).from_address(self._base + offset)
+        memoryview(target).cast("B")[:] = source
+
+    def drop(self) -> None:
+        self.memory = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Load:
     module: Any
@@ -65,6 +87,7 @@ class _Load:
     functions: tuple[tuple[int, str], ...]
     processor: bool
     generation: int
+    far: Any
 
     def apply(self, executor: _Executor) -> None:
         executor.load(self)
@@ -122,6 +145,7 @@ class _Executor:
             "__stack_pointer": self._stack_pointer,
             "__memory_base": self._global(load.memory_base, mutable=False),
             "__table_base": self._global(load.table_base, mutable=False),
+            "far": load.far,
         }
         imports = [provided[item.name] for item in load.module.imports]
         exports: Any = wasmtime.Instance(self._store, load.module, imports).exports(self._store)
@@ -168,7 +192,7 @@ class _Machine:
     def __init__(self) -> None:
         config = wasmtime.Config()
         config.wasm_threads = config.wasm_simd = config.wasm_relaxed_simd = True
-        config.shared_memory = True
+        config.shared_memory = config.wasm_multi_memory = True
         self.engine = wasmtime.Engine(config)
         limits = wasmtime.Limits(1, _MAX_PAGES)
         self.memory = _Memory(self.engine, wasmtime.MemoryType(limits, shared=True))
@@ -270,6 +294,9 @@ class DesktopDriver(VisibleMemory):
                 f"{memory.data_len():,}"
             ) from None
 
+    def far(self, nbytes: int) -> FarMemory:
+        return _Far(self._machine.engine, nbytes)
+
     def address_of(self, data: Data) -> int:
         address = super().address_of(data)
         if not 0 <= address < self._machine.memory.data_len():
@@ -305,12 +332,14 @@ class DesktopDriver(VisibleMemory):
         functions: Sequence[tuple[int, str]],
         processor: bool,
         generation: int,
+        far: FarMemory | None = None,
     ) -> None:
         slots = tuple(functions)
         executor, machine = self._submitting, self._machine
         try:
             module = machine.module(binary)
-            load = _Load(module, memory_base, table_base, slots, processor, generation)
+            second = far.memory if isinstance(far, _Far) else None
+            load = _Load(module, memory_base, table_base, slots, processor, generation, second)
             executor.load(load)
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             top = max([table_base, *(index + 1 for index, _ in slots)])
