@@ -25,7 +25,7 @@ def numbers(dtype: DType, *shape: int, seed: int = 0) -> Any:
 # -- rewrites -------------------------------------------------------------------------------------
 
 
-def product(m: Maker, x: str, rows_of_scale: int = 0, read_again: bool = False) -> tuple[str, str]:
+def product(m: Maker, x: str, rows_of_scale: int = 0) -> tuple[str, str]:
     """(the scaled product as a quantiser writes it, its sums)."""
     y, scale, zero = m.op("dynamic_quantize_linear", x, outputs=3)
     b, b_zero = m.constant(numbers(INT8, 24, 10)), m.constant(np.zeros((), np.int8))
@@ -82,6 +82,46 @@ def test_a_residual_comes_after_the_activation_only() -> None:
     assert ops(graph) == ["dynamic_quantize_linear", "quantized_matmul", "relu"]
 
 
+def dequantised(m: Maker, columns: bool, axis: int = 1) -> tuple[str, str]:
+    """A product in the notation of QuantizeLinear and DequantizeLinear, and its first operand."""
+    scale, zero = m.constant(np.float32(0.03)), m.constant(np.array(121, np.uint8))
+    attrs: dict[str, Any] = {"to": "float32", "axis": axis}
+    bytes_ = m.op("quantize_linear", m.input("x", [2, 5, 128]), scale, zero, to="uint8")
+    a = m.op("dequantize_linear", bytes_, scale, zero, to="float32")
+    extent = (80 if axis == 1 else 128,) if columns else ()
+    b_scale = m.constant(np.full(extent, 0.02, np.float32))
+    b_zero = m.constant(np.zeros(extent, np.int8))
+    # larger than what is folded into a constant of floats
+    b = m.op("dequantize_linear", m.constant(numbers(INT8, 128, 80)), b_scale, b_zero, **attrs)
+    return m.op("matmul", a, b), a
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_what_is_dequantised_is_multiplied_as_bytes(columns: bool) -> None:
+    m = Maker()
+    y, _ = dequantised(m, columns)
+    graph = m.graph(m.op("add", y, m.constant(f32(80))))
+    result, fired = rewritten(graph, {"x": f32(2, 5, 128)})
+    assert ops(result) == ["quantize_linear", "quantized_matmul"]
+    assert fired["matmul of bytes"] == fired["matmul of bytes + bias"] == 1
+    draft = check(graph, {"x": f32(2, 5, 128)}, rtol=1e-4, atol=1e-4)
+    assert kernels(draft)[-1] == "i8_gemm"
+
+
+def test_a_dequantised_operand_that_is_read_again_stays() -> None:
+    m = Maker()
+    y, a = dequantised(m, False)
+    result, _ = rewritten(m.graph(y, a), {"x": f32(2, 5, 128)})
+    assert set(ops(result)) == {"quantize_linear", "dequantize_linear", "quantized_matmul"}
+
+
+def test_scales_along_the_rows_of_the_weights_stay_outside() -> None:
+    m = Maker()
+    y, _ = dequantised(m, True, axis=0)
+    result, _ = rewritten(m.graph(y), {"x": f32(2, 5, 128)})
+    assert "quantized_matmul" not in ops(result)
+
+
 @pytest.mark.parametrize("images", [1, 2])
 def test_scales_bias_and_activation_join_a_convolution(images: int) -> None:
     m = Maker()
@@ -89,7 +129,7 @@ def test_scales_bias_and_activation_join_a_convolution(images: int) -> None:
     x, r = m.input("x", shape), m.input("r", (images, 4, 6, 6))
     y, scale, zero = m.op("dynamic_quantize_linear", x, outputs=3)
     weights, w_zero = m.constant(numbers(UINT8, 4, 3, 3, 3)), m.constant(np.array(128, np.uint8))
-    attrs = {"to": "int32", "pads": (1, 1, 1, 1)}
+    attrs: dict[str, Any] = {"to": "int32", "pads": (1, 1, 1, 1)}
     sums = m.op("cast", m.op("conv_integer", y, weights, zero, w_zero, **attrs), to="float32")
     scaled = m.op("mul", sums, m.op("mul", scale, m.constant(np.float32(0.02))))
     out = m.op("relu", m.op("add", scaled, m.constant(f32(1, 4, 1, 1))))

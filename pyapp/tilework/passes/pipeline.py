@@ -39,6 +39,7 @@ from tilework.passes.linear import (
 )
 from tilework.passes.norm import fuse_layer_norm, fuse_residual_norm
 from tilework.passes.quant import (
+    fuse_dequantised,
     fuse_quantized_activation,
     fuse_quantized_bias,
     fuse_quantized_residual,
@@ -56,6 +57,7 @@ LOAD: tuple[Pass, ...] = (
     merge_equal,
     fuse_gelu,
     fuse_layer_norm,
+    fuse_dequantised,
     fuse_matmul,
     fuse_bias,
     fuse_activation,
@@ -74,6 +76,7 @@ SHAPED: tuple[Pass, ...] = (
     fuse_layer_norm,
     fuse_attention,
     fuse_gemm,
+    fuse_dequantised,
     fuse_matmul,
     fuse_bias,
     fuse_activation,

@@ -1,7 +1,8 @@
 """Products of bytes take along what follows them: scales, bias, activation, residual.
 
 onnxruntime's quantiser writes MatMulInteger or ConvInteger, Cast and a Mul by the product of two
-scales; that is quantized_matmul or quantized_conv. Bias, activation and residual then move into it
+scales; that is quantized_matmul or quantized_conv. Models in the other notation have a
+DequantizeLinear before each operand of a MatMul. Bias, activation and residual then move into it
 as they do into fused_matmul. Both operations have the same inputs in the same places.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tilework.core.dtypes import FLOAT32
+from tilework.core.dtypes import FLOAT32, INT8, UINT8
 from tilework.ir.graph import Extent, Node
 from tilework.passes.editor import Editor
 from tilework.passes.linear import ACTIVATIONS
@@ -19,6 +20,7 @@ BIAS, RESIDUAL = 6, 7  # inputs
 QUANTISED = {"matmul_integer": "quantized_matmul", "conv_integer": "quantized_conv"}
 NAMES = {"quantized_matmul": "matmul of bytes", "quantized_conv": "conv of bytes"}
 SINGLE = ((), (1,))
+BYTES = (UINT8, INT8)
 
 
 def _fused(node: Node, inputs: Sequence[str], outputs: Sequence[str], **attrs: Any) -> Node:
@@ -36,6 +38,39 @@ def _each(editor: Editor, product: Node) -> tuple[Extent, ...] | None:
     if shape is None or len(shape) < 2:
         return None
     return shape[:1] if "conv" in product.op else shape[-1:]
+
+
+def fuse_dequantised(editor: Editor) -> None:
+    """matmul of two dequantised operands, the second's bytes constant → quantized_matmul."""
+    for node in editor:
+        if node.op != "matmul":
+            continue
+        sides = [_opened(editor, name) for name in node.inputs]
+        if None in sides or sides[1] is None or sides[1].inputs[0] not in editor.constants:
+            continue
+        (a, a_scale, a_zero), (b, b_scale, b_zero) = (
+            [*side.inputs, ""][:3] for side in sides if side is not None
+        )
+        shape = editor.shape(b)
+        if shape is None or len(shape) != 2 or sides[1].attrs.get("axis", 1) not in (1, -1):
+            continue
+        of_weights = (*SINGLE, shape[-1:])
+        if any(name and editor.concrete(name) not in SINGLE for name in (a_scale, a_zero)) or any(
+            name and editor.concrete(name) not in of_weights for name in (b_scale, b_zero)
+        ):
+            continue
+        inputs = (a, b, a_scale, b_scale, a_zero, b_zero)
+        bare = Node("quantized_matmul", (), (), {}, node.origin)
+        editor.replace(node, [_fused(bare, inputs, node.outputs)], "matmul of bytes")
+
+
+def _opened(editor: Editor, name: str) -> Node | None:
+    """The dequantize_linear of bytes to float32, without blocks, that computes `name`."""
+    node = editor.producer(name)
+    if node is None or node.op != "dequantize_linear" or node.attrs.get("block_size", 0):
+        return None
+    known = editor.dtype(node.inputs[0]) in BYTES and editor.dtype(node.inputs[1]) is FLOAT32
+    return node if known and node.attrs.get("to") == "float32" else None
 
 
 def fuse_scales(editor: Editor) -> None:
