@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -123,6 +124,47 @@ def test_free_dimensions_by_name_and_denotation() -> None:
             one.run(None, {"x": np.zeros((1, 4, 3), np.float32)})
     with pytest.raises(InvalidArgument, match="'rows'"):
         options.add_free_dimension_override_by_name("rows", -1)
+
+
+# -- initializers ------------------------------------------------------------------------------
+
+
+def test_initializers_from_elsewhere(tmp_path: Path) -> None:
+    content = model()
+    w, b = (np.arange(n, dtype=np.float32) / n for n in (12, 3))
+    w = w.reshape(4, 3)
+    options = ort.SessionOptions()
+    options.add_initializer("w", ort.OrtValue.ortvalue_from_numpy(w))
+    options.add_external_initializers(["b"], [ort.OrtValue.ortvalue_from_numpy(b, "tilework")])
+    e = np.exp(X @ w + b)
+    wanted = e / e.sum(axis=1, keepdims=True)
+    with ort.InferenceSession(content, options) as one:
+        np.testing.assert_allclose(one.run(None, FEEDS)[0], wanted, rtol=1e-5)
+    # External data that is given so is not looked for.
+    loaded = onnx.load_from_string(content)
+    for tensor in loaded.graph.initializer:  # only raw bytes are put beside the file
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(loaded, tmp_path / "model.onnx", save_as_external_data=True, size_threshold=0,
+              location="weights", convert_attribute=False)  # fmt: skip
+    (tmp_path / "weights").rename(tmp_path / "elsewhere")
+    with pytest.raises(tilework.NoSuchFile, match="weights"):
+        ort.InferenceSession(tmp_path / "model.onnx")
+    scale = ort.OrtValue.ortvalue_from_numpy(np.ones(1, np.float32))
+    options.add_external_initializers(["scale"], [scale])
+    with ort.InferenceSession(tmp_path / "model.onnx", options) as one:
+        np.testing.assert_allclose(one.run(None, FEEDS)[0], wanted, rtol=1e-5)
+    files = ort.SessionOptions()
+    data = (tmp_path / "elsewhere").read_bytes()
+    files.add_external_initializers_from_files_in_memory(["weights"], [data], [len(data)])
+    with ort.InferenceSession(tmp_path / "model.onnx", files) as one:
+        np.testing.assert_array_equal(
+            one.run(None, FEEDS)[0], ort.InferenceSession(content).run(None, FEEDS)[0]
+        )
+    for name, match in (("z", "no initializer 'z'"), ("b", r"float32\[3\].*float32\[4, 3\]")):
+        wrong = ort.SessionOptions()
+        wrong.add_initializer(name, ort.OrtValue.ortvalue_from_numpy(w))
+        with pytest.raises(InvalidArgument, match=match):
+            ort.InferenceSession(content, wrong)
 
 
 # -- values ------------------------------------------------------------------------------------

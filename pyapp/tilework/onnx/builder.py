@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tilework.core.config import MESSAGE_DEPTH
-from tilework.core.errors import InvalidGraph, NotImplemented, TileworkError
+from tilework.core.dtypes import from_onnx
+from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented, TileworkError
 from tilework.ir.graph import Constant, Graph, Value
 from tilework.ir.verifier import verify
 from tilework.onnx.attributes import attribute_value
@@ -30,17 +31,26 @@ class Builder:
     """Builds the graphs of one model."""
 
     def __init__(
-        self, functions: Functions, external: ExternalData | None, ir_version: int
+        self,
+        functions: Functions,
+        external: ExternalData | None,
+        ir_version: int,
+        given: Mapping[str, Constant] | None = None,
     ) -> None:
+        """`given` stand for the initializers of their names in the outermost graph."""
         self._functions = functions
         self._external = external
+        self._given = given or {}
         self._overridable = ir_version >= OVERRIDABLE_FROM
 
     def model(self, proto: GraphProto, opsets: Opsets) -> tuple[Graph, dict[str, Constant]]:
         """The model's graph, and the initial values of inputs that need not be fed."""
         nodes = inline(proto.node, self._functions, opsets)
         self._refuse_unknown(nodes)
-        stored = self._initializers(proto)
+        stored = self._initializers(proto, self._given)
+        for name in self._given:
+            if name not in stored:
+                raise InvalidArgument(f"the model has no initializer {name!r} to give a value to")
         fed = [value for value in proto.input if value.name not in stored]
         defaults: dict[str, Constant] = {}
         if self._overridable:
@@ -108,7 +118,9 @@ class Builder:
             ctx.finish((results,) if isinstance(results, str) else results)
             scope.known.update(proto.output)
 
-    def _initializers(self, proto: GraphProto) -> dict[str, Stored]:
+    def _initializers(
+        self, proto: GraphProto, given: Mapping[str, Constant] | None = None
+    ) -> dict[str, Stored]:
         if proto.sparse_initializer:
             raise NotImplemented(f"graph '{proto.name}': sparse initializers are not supported")
         result: dict[str, Stored] = {}
@@ -116,7 +128,17 @@ class Builder:
             where = f"initializer '{tensor.name or f'number {index}'}'"
             if not tensor.name or tensor.name in result:
                 raise InvalidGraph(f"{where}: is unnamed or there twice")
-            result[tensor.name] = read_tensor(tensor, where, self._external)
+            held = given.get(tensor.name) if given else None
+            if held is None:
+                result[tensor.name] = read_tensor(tensor, where, self._external)
+                continue
+            dtype, shape = from_onnx(tensor.data_type, where), tuple(tensor.dims)
+            if (held.dtype, held.shape) != (dtype, shape):
+                raise InvalidArgument(
+                    f"{where}: is {dtype}{list(shape)}, a tensor of {held.dtype}"
+                    f"{list(held.shape)} was given"
+                )
+            result[tensor.name] = Stored(held)
         return result
 
     def _refuse_unknown(self, nodes: Sequence[Placed]) -> None:

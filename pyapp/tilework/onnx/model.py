@@ -48,20 +48,23 @@ class LoadedModel:
 
 
 def load_graph(
-    data: bytes | bytearray | memoryview, external: ExternalData | None = None
+    data: bytes | bytearray | memoryview,
+    external: ExternalData | None = None,
+    given: Mapping[str, Constant] | None = None,
 ) -> LoadedModel:
     """Read a model.
 
     `external` says where external data lies; constants in it get `external=(offset, nbytes)` into
-    the session's buffer. Raises InvalidProtobuf, InvalidGraph, NotImplemented (unknown operators,
-    opsets, dtypes: all operators that are missing are listed) or NoSuchFile.
+    the session's buffer. `given` stand for initializers, whatever the file holds. Raises
+    InvalidProtobuf, InvalidGraph, NotImplemented (unknown operators, opsets, dtypes: all operators
+    that are missing are listed), InvalidArgument or NoSuchFile.
     """
     model = parse(ModelProto, data)
     if model.graph is None:
         raise InvalidProtobuf("ModelProto: has no graph; the file is not an ONNX model")
     opsets = _opsets(model)
     proto = model.graph
-    builder = Builder(function_table(model.functions), external, model.ir_version)
+    builder = Builder(function_table(model.functions), external, model.ir_version, given)
     graph, defaults = builder.model(proto, opsets)
     metadata = ModelMetadata(
         producer_name=model.producer_name,

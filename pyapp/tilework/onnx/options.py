@@ -6,11 +6,13 @@ effect, so that a script written for onnxruntime runs unchanged; each says so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 from tilework.core.errors import Fail, InvalidArgument
 from tilework.engine.stop import Stop
+from tilework.onnx.value import OrtValue
 
 __all__ = [
     "ExecutionMode",
@@ -86,6 +88,8 @@ class SessionOptions:
     _entries: dict[str, str] = field(default_factory=dict, repr=False)
     _by_name: dict[str, int] = field(default_factory=dict, repr=False)
     _by_denotation: dict[str, int] = field(default_factory=dict, repr=False)
+    _initializers: dict[str, OrtValue] = field(default_factory=dict, repr=False)
+    _files: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def add_session_config_entry(self, key: str, value: str) -> None:
         """Keeps the entry; none has an effect."""
@@ -105,6 +109,40 @@ class SessionOptions:
     def add_free_dimension_override_by_denotation(self, denotation: str, extent: int) -> None:
         """The same for dimensions that the model denotes so, e.g. DATA_BATCH."""
         self._by_denotation[denotation] = _extent(denotation, extent)
+
+    def add_initializer(self, name: str, value: OrtValue) -> None:
+        """Has the session use the value for an initializer of the model, whatever the file holds.
+
+        The session raises InvalidArgument when there is none, or one of another dtype or shape.
+        """
+        self._initializers[name] = value
+
+    def add_external_initializers(
+        self, names: Sequence[str], values: Sequence[OrtValue]
+    ) -> None:
+        """The same for several, whose external data is then not looked for."""
+        if len(names) != len(values):
+            raise InvalidArgument(f"{len(names)} names and {len(values)} values; give one for each")
+        self._initializers.update(zip(names, values, strict=True))
+
+    def add_external_initializers_from_files_in_memory(
+        self, names: Sequence[str], buffers: Sequence[bytes], lengths: Sequence[int]
+    ) -> None:
+        """Files of external data by the names that the model has for them."""
+        if not len(names) == len(buffers) == len(lengths):
+            raise InvalidArgument("names, buffers and lengths must be of one length")
+        for name, buffer, length in zip(names, buffers, lengths, strict=True):
+            self._files[str(name)] = bytes(buffer[:length])
+
+    @property
+    def initializers(self) -> dict[str, OrtValue]:
+        """What stands for initializers, by name."""
+        return dict(self._initializers)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Files of external data, by location."""
+        return dict(self._files)
 
     @property
     def free_dimensions(self) -> tuple[dict[str, int], dict[str, int]]:

@@ -18,13 +18,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.core.dtypes import from_numpy
 from tilework.core.errors import Cancelled, Fail, InvalidArgument, RuntimeException, TileworkError
 from tilework.core.scoped import Scoped
 from tilework.engine.devices import Device, get_device
 from tilework.engine.resident import Fed, Resident
 from tilework.engine.session import GraphSession
 from tilework.engine.view import PlanView
-from tilework.ir.graph import Graph, Value
+from tilework.ir.graph import Constant, Graph, Value
 from tilework.onnx.binding import IOBinding
 from tilework.onnx.feeds import Feeds, value_type
 from tilework.onnx.logs import INFO, VERBOSE, say
@@ -75,8 +76,11 @@ class InferenceSession(Scoped):
         self._measured = self._profile
         self._device = get_device(options.intra_op_num_threads)
         with self._section("model_loading"):
-            source = Source(path_or_bytes, external_data, self._device)
-            model = load_graph(source.data, source.external)
+            given = options.initializers
+            files = external_data if external_data is not None else options.files or None
+            source = Source(path_or_bytes, files, self._device, given)
+            held = {name: _constant(value) for name, value in given.items()}
+            model = load_graph(source.data, source.external, held)
             self._model: LoadedModel = override(model, source.data, *options.free_dimensions)
         if options.optimized_model_filepath:
             Path(options.optimized_model_filepath).write_bytes(source.data)
@@ -370,6 +374,11 @@ def _on_host(feeds: Mapping[str, Fed]) -> bool:
         if type(fed) is Resident:
             return False
     return True
+
+
+def _constant(value: OrtValue) -> Constant:
+    array = np.array(value.numpy())  # as it is now
+    return Constant(from_numpy(array.dtype), array.shape, array)
 
 
 def _with_defaults(model: LoadedModel, fed: frozenset[str]) -> Graph:

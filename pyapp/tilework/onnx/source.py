@@ -7,7 +7,7 @@ the response, into one device buffer, piece by piece; they are never all in Pyth
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol, TypeAlias
 from urllib.parse import urljoin, urlsplit
@@ -123,8 +123,13 @@ class _Mapped:
 class Source:
     """A model's bytes in `data`, the places of its weights in `external`."""
 
-    def __init__(self, model: object, given: External, device: Device) -> None:
-        """NoSuchFile, InvalidProtobuf or InvalidArgument say what is missing or wrong."""
+    def __init__(
+        self, model: object, given: External, device: Device, known: Collection[str] = ()
+    ) -> None:
+        """`known`: initializers that come from elsewhere, so that their external data is not read.
+
+        NoSuchFile, InvalidProtobuf or InvalidArgument say what is missing or wrong.
+        """
         self._device = device
         self._buffer: Buffer | None = None
         self._neighbours: _Neighbours | None = None
@@ -136,7 +141,7 @@ class Source:
                 f"external_data is a {type(given).__name__}; expected a device buffer or a dict "
                 "from location to bytes, path or device buffer"
             )
-        locations = _locations(self.data)
+        locations = _locations(self.data, known)
         self.external: ExternalData | None = None
         if not locations:
             return
@@ -264,12 +269,12 @@ class _Pieced:
         return result
 
 
-def _locations(data: Bytes) -> list[str]:
-    """The locations that the model's initializers name, in order."""
+def _locations(data: Bytes, known: Collection[str]) -> list[str]:
+    """The locations that the model's initializers name, in order, but for those that are known."""
     graph = parse(ModelProto, data).graph
     found: dict[str, None] = {}
     for tensor in graph.initializer if graph is not None else ():
-        if tensor.data_location == 1:
+        if tensor.data_location == 1 and tensor.name not in known:
             for entry in tensor.external_data:
                 if entry.key == "location":
                     found[check_location(entry.value, f"initializer '{tensor.name}'")] = None
