@@ -26,6 +26,11 @@ from tilework.onnx.ops import DOMAINS, OPERATORS
 
 pytestmark = pytest.mark.onnx
 
+# Cases that fail, and why; tests/conformance counts them as failed.
+FAILING = {
+    "test_image_decoder_decode_jpeg2k_rgb": "there is no decoder of JPEG 2000",
+    "test_image_decoder_decode_webp_rgb": "there is no decoder of WebP",
+}
 FEWEST = 1860  # the number of cases that ran when this was written, rounded down
 
 
@@ -74,6 +79,7 @@ def runnable() -> list[str]:
         if operators(case.model) <= OPERATORS.keys()
         and typed(case.model)
         and not old(case.model)
+        and name not in FAILING
     ]
 
 

@@ -19,6 +19,7 @@ from tilework.onnx.context import Context, Inner, OnnxNode
 from tilework.onnx.external import ExternalData
 from tilework.onnx.functions import Functions, Opsets, Placed, inline
 from tilework.onnx.ops import DOMAINS, OPERATORS, Operator
+from tilework.onnx.ops.table import SETTLED, SETTLED_OPSET
 from tilework.onnx.proto import GraphProto, NodeProto
 from tilework.onnx.tensors import Stored, read_tensor
 from tilework.onnx.types import read_declared, read_inner, read_value
@@ -154,6 +155,12 @@ class Builder:
                 raise InvalidGraph(
                     f"{node.op_type} '{node.name}': the model imports no opset of its domain "
                     f"'{domain or 'ai.onnx'}'"
+                )
+            elif not domain and opsets[domain] < SETTLED_OPSET and node.op_type not in SETTLED:
+                raise NotImplemented(
+                    f"{node.op_type} '{node.name}': in ONNX opset {opsets[domain]} it has a form "
+                    f"that is not supported, since {SETTLED_OPSET} another: convert the model with "
+                    "onnx.version_converter"
                 )
             for attribute in node.attribute:
                 if attribute.g is not None:

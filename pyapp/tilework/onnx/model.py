@@ -16,8 +16,7 @@ from tilework.onnx.external import ExternalData
 from tilework.onnx.functions import function_table, opset_table
 from tilework.onnx.proto import ModelProto, parse
 
-# Below opset 6 most operators had another form; no exporter since 2017 writes that.
-OLDEST_OPSET, NEWEST_OPSET = 6, 28
+OLDEST_OPSET, NEWEST_OPSET = 1, 28
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,3 +123,11 @@ def col2im(ctx: Context, node: OnnxNode) -> str:
         dilations=node.attrs.get("dilations"),
         pads=node.attrs.get("pads"),
     )[0]
+
+
+@operator("ImageDecoder", 1)
+def image_decoder(ctx: Context, node: OnnxNode) -> str:
+    pixels = node.attrs.get("pixel_format", "RGB")
+    if pixels not in ("RGB", "BGR", "Grayscale"):
+        raise ctx.invalid(f"pixel_format '{pixels}'; RGB, BGR and Grayscale are known")
+    return ctx.emit("image_decoder", *node.inputs, pixels=pixels)

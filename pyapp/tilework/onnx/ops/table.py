@@ -25,6 +25,19 @@ OPERATORS: dict[tuple[str, str], Operator] = {}
 # Other spellings of a domain's name.
 DOMAINS = {"ai.onnx": ""}
 
+# Below this opset many operators had another form, which no exporter since 2017 writes; taken are
+# those whose form of opset 1 was still the same then.
+SETTLED_OPSET = 6
+_SETTLED = """
+    And ArgMax ArgMin AveragePool Constant Conv ConvTranspose DepthToSpace Equal Flatten Gather
+    GlobalAveragePool GlobalMaxPool Greater Hardmax Identity If LRN Less LogSoftmax Loop
+    LpNormalization MatMul MaxPool MaxRoiPool Not Or Pow RNN RandomNormal RandomNormalLike
+    RandomUniform RandomUniformLike ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
+    ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Shape Size Slice Softmax Softplus
+    Softsign SpaceToDepth Squeeze Transpose Unsqueeze Upsample Xor
+"""
+SETTLED = frozenset(_SETTLED.split())
+
 MICROSOFT = "com.microsoft"
 ML = "ai.onnx.ml"
 
