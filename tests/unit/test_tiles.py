@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tilework.core.config import SCRATCH
 from tilework.plan.tiles import (
     ROWS,
     GemmTiles,
@@ -14,6 +15,8 @@ from tilework.plan.tiles import (
     gemm_tiles,
     pack_b_tile_panels,
     packed_b_elements,
+    square_tiles,
+    squares_scratch,
 )
 
 pytestmark = pytest.mark.unit
@@ -32,6 +35,28 @@ def test_gemm_tiles_are_what_the_kernel_takes(
     assert (x - 1) * tiles.tile_n < n <= x * tiles.tile_n
     assert (y - 1) * tiles.tile_m < m <= y * tiles.tile_m
     assert z == batch and x * y * z <= 16_777_215
+
+
+@given(
+    squares=st.integers(1, 2000), filters=extents, channels=st.integers(4, 256), threads=threads
+)
+def test_square_tiles_fit_the_scratch_and_cover_everything(
+    squares: int, filters: int, channels: int, threads: int
+) -> None:
+    tiles = square_tiles(squares, filters, channels, threads)
+    assert 0 < tiles.squares <= squares and tiles.filters % 8 == 0
+    assert tiles.scratch == squares_scratch(tiles.squares, channels) <= SCRATCH
+    x, y, _ = tiles.counts(squares, filters)
+    assert (x - 1) * tiles.filters < filters <= x * tiles.filters
+    assert (y - 1) * tiles.squares < squares <= y * tiles.squares
+
+
+def test_squares_leave_no_thread_without_work() -> None:
+    for squares, filters, channels in ((196, 64, 64), (49, 32, 128), (16, 32, 128), (16, 256, 256)):
+        for count in (1, 2, 4):
+            x, y, _ = square_tiles(squares, filters, channels, count).counts(squares, filters)
+            assert x * y >= count
+    assert square_tiles(16, 64, 64, 1).counts(16, 64) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(

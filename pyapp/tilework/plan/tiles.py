@@ -22,6 +22,8 @@ _TILE_M: Final = 64  # rows for which a panel of B stays in L1, A's block of k i
 _PACK_BYTES: Final = 65_536
 _SIDE: Final = 4  # SIDE of kernels/gemm/f32_gemm_pack_b.c
 _QUANT_GROUP: Final = 8  # TW_GROUP of kernels/quant/panel.h
+_SQUARES_SCRATCH: Final = SCRATCH * 5 // 8  # the rest of L2 is for filters
+_STRIP_CYCLES: Final = (0.0, 3.4, 3.4, 4.2, 4.5, 5.3, 6.1)  # a step of k, by rows
 _HEADS_A_THREAD: Final = 4  # fewer than products: cutting a head packs its keys again
 _TILE_QUERIES: Final = 128
 _FEWEST_QUERIES: Final = 32  # below, packing keys and values costs more than 5 %
@@ -41,6 +43,19 @@ class GemmTiles:
     def counts(self, m: int, n: int, batch: int = 1) -> tuple[int, int, int]:
         """Tile counts (x, y, z) of a dispatch over (batch, m, n)."""
         return -(-n // self.tile_n), -(-m // self.tile_m), batch
+
+
+@dataclass(frozen=True, slots=True)
+class SquareTiles:
+    """Squares of 4 x 4 outputs and filters that a tile of f32_winograd computes."""
+
+    squares: int
+    filters: int
+    scratch: int
+
+    def counts(self, squares: int, filters: int) -> tuple[int, int, int]:
+        """Tile counts (x, y, z) of a dispatch."""
+        return -(-filters // self.filters), -(-squares // self.squares), 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +145,42 @@ def row_walks(extents: tuple[int, ...], each: int) -> tuple[int, ...]:
         found.append(0 if extent == 1 else each)
         each *= extent
     return tuple(reversed(found))
+
+
+def squares_scratch(squares: int, channels: int) -> int:
+    """Bytes that f32_winograd needs for so many squares."""
+    return 144 * squares * (channels + 8) + 4096
+
+
+def square_tiles(squares: int, filters: int, channels: int, threads: int) -> SquareTiles:
+    """Tiles of f32_winograd: the cut whose slowest thread is done first, by estimated cycles.
+
+    Cutting the squares reads the filters again, cutting the filters transforms the inputs again;
+    what neither leaves to a thread, it waits. At most as many squares as the scratch holds.
+    """
+    most = max((_SQUARES_SCRATCH - 4096) // (144 * (channels + 8)), 1)
+    fewest = -(-squares // most)
+    panels = -(-filters // PANEL)
+    best: tuple[float, int, int] | None = None
+    for parts in range(fewest, min(fewest + 4 * threads, squares) + 1):
+        for cuts in range(1, min(2 * threads, panels) + 1):
+            each, wide = -(-squares // parts), -(-panels // cuts)
+            made = -(-squares // each) * -(-panels // wide)
+            # Threads that come late or are interrupted: a few tiles more than threads are better.
+            rounds = -(-made // threads) + (0.1 if made < 2 * threads and threads > 1 else 0.0)
+            cost = rounds * _square_cycles(each, wide, channels)
+            if best is None or cost < best[0]:
+                best = cost, each, wide * PANEL
+    assert best is not None
+    return SquareTiles(best[1], best[2], squares_scratch(best[1], channels))
+
+
+def _square_cycles(squares: int, panels: int, channels: int) -> float:
+    """Cycles of one tile: products, filters that come from farther than L1, both transforms."""
+    strips = -(-squares // ROWS)
+    lengths = [squares // strips + (i < squares % strips) for i in range(strips)]
+    products = sum(_STRIP_CYCLES[length] for length in lengths) * channels + 40.0 * strips
+    return 36 * panels * (products + 2 * channels) + squares * (65 * channels + 400 * panels) + 700
 
 
 def attention_scratch(tile_rows: int, key_block: int, head_size: int, value_size: int) -> int:

@@ -40,7 +40,6 @@ ROW_WORK = 100_000  # multiply-adds of a tile of depthwise rows
 SQUARE, PRODUCTS = 4, 36  # of kernels/conv/winograd.h
 FEWEST_CHANNELS, MOST_CHANNELS = 16, 256  # for which f32_winograd is used
 FEWEST_SQUARES = 9
-SQUARES_SCRATCH = SCRATCH * 5 // 8  # bytes of transformed inputs: the rest of L2 is for filters
 SCATTER_WORK = 65536  # elements that a tile of a transposed convolution adds up
 
 ACTIVATIONS = {name.lower(): value for name, value in Activation.__members__.items()}
@@ -103,9 +102,9 @@ def conv(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
     if depthwise:
         tile_pixels, tile_filters, counts = _rows(b, pixels, made.outputs[-1], groups * taps)
     elif squares:
-        tile_pixels, tile_filters = _square_tiles(squares, filters, channels, b.threads)
-        counts = (-(-filters // tile_filters), -(-squares // tile_pixels), 1)
-        scratch = 144 * tile_pixels * (channels + 8) + 4096
+        square = tiles.square_tiles(squares, filters, channels, b.threads)
+        tile_pixels, tile_filters, scratch = square.squares, square.filters, square.scratch
+        counts = square.counts(squares, filters)
     else:
         cut = tiles.gemm_tiles(pixels, filters, taps * channels, groups, b.threads)
         tile_pixels, tile_filters = cut.tile_m, cut.tile_n
@@ -157,18 +156,6 @@ def _squares(shape: tuple[int, ...], channels: int, made: Window) -> int:
     # What hangs over the edge is computed too.
     wasted = squares * SQUARE * SQUARE > 1.8 * shape[0] * count(shape[2:])
     return 0 if squares < FEWEST_SQUARES or wasted else squares
-
-
-def _square_tiles(squares: int, filters: int, channels: int, threads: int) -> tuple[int, int]:
-    """(squares, filters) a tile: as many squares as the scratch holds, for the filters are read
-    once a tile; fewer filters where that leaves a thread without work."""
-    most = max((SQUARES_SCRATCH - 4096) // (144 * (channels + 8)), 1)
-    parts = -(-squares // most)
-    if parts > 1 and parts < 4 * threads:
-        parts = -(-parts // threads) * threads
-    each = -(-squares // parts)
-    cuts = 1 if threads == 1 else max(1, min(2 * threads // parts, filters // 32))
-    return each, max(-(-filters // (cuts * tiles.PANEL)) * tiles.PANEL, tiles.PANEL)
 
 
 def _packed(
