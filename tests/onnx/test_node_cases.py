@@ -28,7 +28,6 @@ pytestmark = pytest.mark.onnx
 
 # Cases that fail, and why; tests/conformance counts them as failed.
 FAILING = {
-    "test_image_decoder_decode_jpeg2k_rgb": "there is no decoder of JPEG 2000",
     "test_image_decoder_decode_webp_rgb": "there is no decoder of WebP",
 }
 FEWEST = 1860  # the number of cases that ran when this was written, rounded down

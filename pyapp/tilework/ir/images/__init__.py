@@ -1,4 +1,4 @@
-"""Image files to arrays: BMP, portable anymaps, PNG, TIFF and JPEG, in NumPy. No device, no graph.
+"""Image files to arrays: BMP, portable anymaps, PNG, TIFF, JPEG, JPEG 2000. No device, no graph.
 
 `decode` finds the format by the first bytes. What a decoder does not know is None, never a guess.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tilework.ir.images.bitmap import read_bmp, read_pnm, read_tiff
 from tilework.ir.images.jpeg import read_jpeg
+from tilework.ir.images.jpeg2000 import read_jpeg2000
 from tilework.ir.images.png import read_png
 
 Image: TypeAlias = NDArray[np.uint8]
@@ -23,6 +24,8 @@ _READERS: Mapping[bytes, Callable[[bytes], Image | None]] = {
     b"BM": read_bmp,
     b"\x89PNG\r\n\x1a\n": read_png,
     b"\xff\xd8\xff": read_jpeg,
+    b"\0\0\0\x0cjP  \r\n\x87\n": read_jpeg2000,
+    b"\xff\x4f\xff\x51": read_jpeg2000,
     b"II*\x00": read_tiff,
     b"MM\x00*": read_tiff,
     **{b"P%d" % kind: read_pnm for kind in range(1, 7)},
