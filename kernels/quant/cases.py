@@ -136,7 +136,8 @@ def columns(
         stride_width=stride[1], dilation_height=dilation[0], dilation_width=dilation[1],
         pad_top=pads[0], pad_left=pads[1], tile_lines=tile,
     )  # fmt: skip
-    given = [x.ravel(), None if zero is None else np.array([zero], np.uint8), np.zeros_like(y).ravel()]
+    value = None if zero is None else np.array([zero], np.uint8)
+    given = [x.ravel(), value, np.zeros(y.size, np.uint8)]
     counts = (up(c * kernel[0] * kernel[1], tile), 1, n)
     note = f"{size} {kernel} {stride} {dilation} {pads}"
     return Case(U8_COLUMNS, counts, params, given, {2: y.ravel()}, note=note)
@@ -259,14 +260,14 @@ def few_bits(
     params = BlocksParams(m=m, n=n, k=k, bits=bits, block=block, lda=lda, tile_m=4, tile_n=8)
     given = [b.ravel(), scales.ravel(), halves(wide_zeros).ravel() if with_zeros else None]
     flat = a.ravel()[: a.size - (lda - k)]
+    within = Tolerance(8, 3e-6 * k**0.5 * 2 ** (bits - 4))
     note = f"{m} {k} {n}, {bits} bits by {block}"
     return [
         Case(F32_GEMM_BLOCKS_PACK, (panels, 1, 1), packs,
              [*given, np.zeros(packed.size, np.uint8)], {3: packed.ravel()}, note=note),
         Case(F32_GEMM_BLOCKS, (panels, up(m, 4), 1), params,
              [flat, packed.ravel(), bias, np.zeros(m * n, np.float32)],
-             {3: (c if bias is None else c + bias).ravel()}, Tolerance(8, 3e-6 * k**0.5 * 2**(bits - 4)),
-             scratch=16384, note=note),
+             {3: (c if bias is None else c + bias).ravel()}, within, scratch=16384, note=note),
     ]  # fmt: skip
 
 

@@ -4,8 +4,8 @@
 // packed  panels of 8 columns as f32_gemm_blocks_pack writes them; 16 bytes
 // bias    (n), optional
 // c       (m, n), dense
-// Tile: x = `tile_n` columns, y = `tile_m` rows. Scratch: one panel's floats of up to 512 steps of k,
-// which stay in L1 while all rows of the tile pass. C holds partial sums between them.
+// Tile: x = `tile_n` columns, y = `tile_m` rows. Scratch: one panel's floats of up to 512 steps of
+// k, which stay in L1 while all rows of the tile pass. C holds partial sums between them.
 #include "bindings.h"
 #include "blocks.h"
 #include "microkernel.h"
@@ -50,7 +50,8 @@ static void open_block(float *to, const uint8_t *from, uint32_t bits, uint32_t b
 static void copy_rows(float *to, uint32_t ld_to, const float *from, uint32_t ld_from,
                       uint32_t rows, uint32_t columns) {
   for (uint32_t i = 0; i < rows; i++)
-    for (uint32_t j = 0; j < columns; j++) to[(size_t)i * ld_to + j] = from[(size_t)i * ld_from + j];
+    for (uint32_t j = 0; j < columns; j++)
+      to[(size_t)i * ld_to + j] = from[(size_t)i * ld_from + j];
 }
 
 uint32_t f32_gemm_blocks(const tw_dispatch *d, const tw_tile *t) {

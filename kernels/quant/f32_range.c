@@ -15,7 +15,8 @@ TW_INLINE void include(v128_t x, v128_t *low, v128_t *high, v128_t *none) {
 uint32_t f32_range(const tw_dispatch *d, const tw_tile *t) {
   const range_params *p = d->params;
   if (p->tile == 0 || d->binding_count != F32_RANGE_BINDINGS) return TW_INVALID_PARAMS;
-  if (!tw_holds(d, F32_RANGE_X, p->count, 4) || !tw_holds(d, F32_RANGE_RANGES, 2 * (uint64_t)t->x + 2, 4))
+  if (!tw_holds(d, F32_RANGE_X, p->count, 4) ||
+      !tw_holds(d, F32_RANGE_RANGES, 2 * (uint64_t)t->x + 2, 4))
     return TW_BINDING_TOO_SHORT;
   tw_span span = tw_piece(t->x, p->tile, p->count);
   const float *x = TW_DATA(const float, d, F32_RANGE_X);

@@ -11,10 +11,11 @@
 //
 //   sum (a - za) (b - zb) = sum a b - za sum b - zb (sum a - k za)
 //
-// with `sum b` from the panel's head and `sum a` taken only where zb is there. Bytes are moved by 128
-// where a form wants the other kind, and so are their zeros. A's rows are copied to scratch, unless
-// they can be read where they lie; panels of WIDE want them in 16 bits, which are made when the first
-// such panel comes. Within a tile: panels, strips of rows. A panel (8 k bytes) stays in L1.
+// with `sum b` from the panel's head and `sum a` taken only where zb is there. Bytes are moved by
+// 128 where a form wants the other kind, and so are their zeros. A's rows are copied to scratch,
+// unless they can be read where they lie; panels of WIDE want them in 16 bits, which are made when
+// the first such panel comes. Within a tile: panels, strips of rows. A panel (8 k bytes) stays in
+// L1.
 #include "i8_strip.h"
 #include "bindings.h"
 #include "math.h"
@@ -32,17 +33,19 @@ typedef struct work {
   uint32_t lda;
   int16_t *wide;               // the same in 16 bits, rows `padded` apart
   int have_wide;
-  int32_t *row_sums;           // 0 when B has no zero
+  int32_t a_zero;              // where it is one for all rows
+  int32_t *row_sums;           // 0 when B's zeros are 0
   uint8_t *c;                  // this matrix's
   const float *residual;       // this matrix's, or 0
 } work;
 
-// What all rows of a panel share, filled up to 8 columns.
+// What all rows of a panel share.
 typedef struct columns {
   uint32_t width;
-  int32_t sums[TW_COLUMNS], zeros[TW_COLUMNS];
-  float scales[TW_COLUMNS], biases[TW_COLUMNS];
-  int32_t int_biases[TW_COLUMNS];
+  v128_t sums[2], zeros[2];  // of B, i32
+  v128_t start[2];           // the sums times A's zero, where that is one for all rows
+  v128_t factors[2];         // B's scales, times A's where that is one for all rows
+  v128_t biases[2];          // f32, or i32 for targets of bytes
 } columns;
 
 static uint32_t minimum(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -109,18 +112,46 @@ static void widen(work *w) {
   w->have_wide = 1;
 }
 
+// 8 words of a binding from `at` on; of one element all are that, of none `absent`.
+static void words_at(const tw_binding *b, uint32_t at, uint32_t width, v128_t absent,
+                     v128_t to[2]) {
+  const uint8_t *from = (const uint8_t *)b->data + 4 * (size_t)at;
+  if (b->length <= 4) {
+    to[0] = to[1] = b->length ? wasm_v128_load32_splat(b->data) : absent;
+  } else if (width == TW_COLUMNS) {
+    to[0] = wasm_v128_load(from);
+    to[1] = wasm_v128_load(from + 16);
+  } else {
+    int32_t words[TW_COLUMNS] = {0};
+    for (uint32_t j = 0; j < width; j++) words[j] = ((const int32_t *)from)[j];
+    to[0] = wasm_v128_load(words);
+    to[1] = wasm_v128_load(words + 4);
+  }
+}
+
 static void gather_columns(const work *w, const tw_head *head, uint32_t column, columns *c) {
   const tw_binding *b = w->d->bindings;
   const gemm_params *p = w->p;
+  v128_t one = wasm_f32x4_splat(1), none = wasm_i32x4_splat(0);
   uint32_t flip = p->b_signed ? 0 : 0x80;
-  int biased = b[I8_GEMM_BIAS].length && !p->by_row;
-  for (uint32_t j = 0; j < TW_COLUMNS; j++) {
-    uint32_t at = column + (j < c->width ? j : 0);
-    c->sums[j] = head->sums[j];
-    c->zeros[j] = zero_at(&b[I8_GEMM_B_ZERO], at, flip, 1);
-    c->scales[j] = float_at(&b[I8_GEMM_B_SCALE], at);
-    c->biases[j] = biased ? ((const float *)b[I8_GEMM_BIAS].data)[at] : 0;
-    c->int_biases[j] = biased ? ((const int32_t *)b[I8_GEMM_BIAS].data)[at] : 0;
+  if (b[I8_GEMM_B_ZERO].length <= 1) {
+    c->zeros[0] = c->zeros[1] = wasm_i32x4_splat(zero_at(&b[I8_GEMM_B_ZERO], 0, flip, 1));
+  } else {
+    int32_t zeros[TW_COLUMNS] = {0};
+    for (uint32_t j = 0; j < c->width; j++)
+      zeros[j] = zero_at(&b[I8_GEMM_B_ZERO], column + j, flip, 1);
+    c->zeros[0] = wasm_v128_load(zeros);
+    c->zeros[1] = wasm_v128_load(zeros + 4);
+  }
+  words_at(&b[I8_GEMM_B_SCALE], column, c->width, one, c->factors);
+  c->biases[0] = c->biases[1] = none;
+  if (!p->by_row) words_at(&b[I8_GEMM_BIAS], column, c->width, none, c->biases);
+  v128_t za = wasm_i32x4_splat(w->a_zero);
+  v128_t scale = p->by_row ? one : wasm_f32x4_splat(float_at(&b[I8_GEMM_A_SCALE], 0));
+  for (int h = 0; h < 2; h++) {
+    c->sums[h] = wasm_v128_load(head->sums + 4 * h);
+    c->start[h] = wasm_i32x4_mul(c->sums[h], za);
+    c->factors[h] = wasm_f32x4_mul(c->factors[h], scale);
   }
 }
 
@@ -148,15 +179,39 @@ TW_INLINE v128_t activate(v128_t x, quant_activation activation) {
   }
 }
 
-// A row's sums with the zeros taken into account.
-TW_INLINE void correct(const work *w, const columns *c, uint32_t i, v128_t x[2]) {
-  const tw_binding *zero = &w->d->bindings[I8_GEMM_A_ZERO];
-  int32_t za = zero_at(zero, w->by_row + w->row + i, w->a_flip, w->a_signed);
-  int32_t all = w->row_sums ? w->row_sums[i] - (int32_t)w->p->k * za : 0;
+// A row's sums with the zeros taken into account. `by_row` is a constant where this is inlined.
+TW_INLINE void correct(const work *w, const columns *c, uint32_t i, int by_row, v128_t x[2]) {
+  int32_t za = w->a_zero;
+  if (by_row) {
+    const tw_binding *zero = &w->d->bindings[I8_GEMM_A_ZERO];
+    za = zero_at(zero, w->by_row + w->row + i, w->a_flip, w->a_signed);
+  }
+  TW_UNROLLED for (int h = 0; h < 2; h++)
+    x[h] = wasm_i32x4_sub(
+        x[h], by_row ? wasm_i32x4_mul(c->sums[h], wasm_i32x4_splat(za)) : c->start[h]);
+  if (!w->row_sums) return;
+  v128_t all = wasm_i32x4_splat(w->row_sums[i] - (int32_t)w->p->k * za);
+  TW_UNROLLED for (int h = 0; h < 2; h++)
+    x[h] = wasm_i32x4_sub(x[h], wasm_i32x4_mul(c->zeros[h], all));
+}
+
+// The scales' product and the bias of a row; what is one for all rows is in the columns.
+TW_INLINE void row_terms(const work *w, const columns *c, uint32_t i, int by_row, v128_t factor[2],
+                         v128_t start[2]) {
   TW_UNROLLED for (int h = 0; h < 2; h++) {
-    v128_t sums = wasm_v128_load(c->sums + 4 * h), zeros = wasm_v128_load(c->zeros + 4 * h);
-    x[h] = wasm_i32x4_sub(x[h], wasm_i32x4_mul(sums, wasm_i32x4_splat(za)));
-    if (w->row_sums) x[h] = wasm_i32x4_sub(x[h], wasm_i32x4_mul(zeros, wasm_i32x4_splat(all)));
+    factor[h] = c->factors[h];
+    start[h] = c->biases[h];
+  }
+  if (!by_row) return;
+  const tw_binding *b = w->d->bindings;
+  uint32_t row = w->by_row + w->row + i;
+  v128_t scale = wasm_f32x4_splat(float_at(&b[I8_GEMM_A_SCALE], row));
+  v128_t bias = start[0];
+  if (b[I8_GEMM_BIAS].length)
+    bias = wasm_v128_load32_splat((const float *)b[I8_GEMM_BIAS].data + row);
+  TW_UNROLLED for (int h = 0; h < 2; h++) {
+    factor[h] = wasm_f32x4_mul(factor[h], scale);
+    start[h] = bias;
   }
 }
 
@@ -172,23 +227,17 @@ static void store_words(void *to, v128_t x[2], uint32_t width) {
   for (uint32_t j = 0; j < width; j++) ((int32_t *)to)[j] = words[j];
 }
 
-// `activation` is a constant where this is inlined.
+// `activation` and `by_row` are constants where this is inlined.
 TW_INLINE void finish_floats(const work *w, const columns *c, const int32_t *sums, uint32_t first,
                              uint32_t rows, float *to, const float *residual,
-                             quant_activation activation) {
-  const tw_binding *b = w->d->bindings;
+                             quant_activation activation, int by_row) {
   for (uint32_t i = 0; i < rows; i++, sums += TW_COLUMNS, to += w->p->ldc) {
-    v128_t x[2] = {wasm_v128_load(sums), wasm_v128_load(sums + 4)};
-    correct(w, c, first + i, x);
-    uint32_t row = w->by_row + w->row + first + i;
-    v128_t scale = wasm_f32x4_splat(float_at(&b[I8_GEMM_A_SCALE], row));
-    int by_row = w->p->by_row && b[I8_GEMM_BIAS].length;
-    v128_t bias = wasm_f32x4_splat(by_row ? ((const float *)b[I8_GEMM_BIAS].data)[row] : 0);
+    v128_t x[2] = {wasm_v128_load(sums), wasm_v128_load(sums + 4)}, factor[2], start[2];
+    correct(w, c, first + i, by_row, x);
+    row_terms(w, c, first + i, by_row, factor, start);
     TW_UNROLLED for (int h = 0; h < 2; h++) {
-      v128_t factor = wasm_f32x4_mul(scale, wasm_v128_load(c->scales + 4 * h));
-      v128_t start = by_row ? bias : wasm_v128_load(c->biases + 4 * h);
-      x[h] = wasm_f32x4_add(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(x[h]), factor), start);
-      x[h] = activate(x[h], activation);
+      x[h] = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(x[h]), factor[h]);
+      x[h] = activate(wasm_f32x4_add(x[h], start[h]), activation);
     }
     if (residual) {
       if (c->width == TW_COLUMNS) {
@@ -214,18 +263,15 @@ static void finish_bytes(const work *w, const columns *c, const int32_t *sums, u
   float y_scale = float_at(&b[I8_GEMM_Y_SCALE], 0);
   v128_t least = wasm_f32x4_splat((float)((is_signed ? -128 : 0) - zero));
   v128_t most = wasm_f32x4_splat((float)((is_signed ? 127 : 255) - zero));
+  int by_row = w->p->by_row != 0;
   for (uint32_t i = 0; i < rows; i++, sums += TW_COLUMNS, to += w->p->ldc) {
-    v128_t x[2] = {wasm_v128_load(sums), wasm_v128_load(sums + 4)};
-    correct(w, c, first + i, x);
-    uint32_t row = w->by_row + w->row + first + i;
-    v128_t scale = wasm_f32x4_splat(float_at(&b[I8_GEMM_A_SCALE], row));
-    int by_row = w->p->by_row && b[I8_GEMM_BIAS].length;
-    v128_t bias = wasm_i32x4_splat(by_row ? ((const int32_t *)b[I8_GEMM_BIAS].data)[row] : 0);
+    v128_t x[2] = {wasm_v128_load(sums), wasm_v128_load(sums + 4)}, factor[2], start[2];
+    correct(w, c, first + i, by_row, x);
+    row_terms(w, c, first + i, by_row, factor, start);
     TW_UNROLLED for (int h = 0; h < 2; h++) {
-      v128_t factor = wasm_f32x4_mul(scale, wasm_v128_load(c->scales + 4 * h));
-      factor = wasm_f32x4_div(factor, wasm_f32x4_splat(y_scale));
-      v128_t start = by_row ? bias : wasm_v128_load(c->int_biases + 4 * h);
-      v128_t y = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(wasm_i32x4_add(x[h], start)), factor);
+      factor[h] = wasm_f32x4_div(factor[h], wasm_f32x4_splat(y_scale));
+      v128_t y = wasm_f32x4_convert_i32x4(wasm_i32x4_add(x[h], start[h]));
+      y = wasm_f32x4_mul(y, factor[h]);
       y = wasm_f32x4_nearest(wasm_f32x4_pmin(wasm_f32x4_pmax(y, least), most));
       x[h] = wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(y), wasm_i32x4_splat(zero));
     }
@@ -254,7 +300,7 @@ static __attribute__((noinline)) void finish(const work *w, const columns *c, co
   if (p->target == QUANT_TARGET_INT) {
     for (uint32_t i = 0; i < rows; i++, sums += TW_COLUMNS, at += p->ldc) {
       v128_t x[2] = {wasm_v128_load(sums), wasm_v128_load(sums + 4)};
-      correct(w, c, first + i, x);
+      correct(w, c, first + i, p->by_row != 0, x);
       store_words(to + 4 * at, x, c->width);
     }
     return;
@@ -262,7 +308,10 @@ static __attribute__((noinline)) void finish(const work *w, const columns *c, co
   const float *residual = 0;
   if (w->residual) residual = w->residual + (uint64_t)(w->row + first) * p->ldr + column;
 #define FINISH(activation) \
-  finish_floats(w, c, sums, first, rows, (float *)to + at, residual, activation)
+  if (p->by_row) \
+    finish_floats(w, c, sums, first, rows, (float *)to + at, residual, activation, 1); \
+  else \
+    finish_floats(w, c, sums, first, rows, (float *)to + at, residual, activation, 0)
   switch (p->activation) {
     case QUANT_ACTIVATION_RELU: FINISH(QUANT_ACTIVATION_RELU); break;
     case QUANT_ACTIVATION_GELU: FINISH(QUANT_ACTIVATION_GELU); break;
@@ -304,7 +353,8 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
     return TW_BINDING_TOO_SHORT;
   if (t->scratch_length < p->tile_m * (3 * padded + 4)) return TW_SCRATCH_TOO_SMALL;
 
-  const uint8_t *panel = (const uint8_t *)b[I8_GEMM_PACKED_B].data + b0 + column / TW_COLUMNS * bytes;
+  const uint8_t *panel = b[I8_GEMM_PACKED_B].data;
+  panel += b0 + column / TW_COLUMNS * bytes;
   const tw_head *head = (const tw_head *)panel;
   int a_signed = head->form == TW_FORM_SIGNED;
   uint8_t *scratch = (uint8_t *)t->scratch;
@@ -323,7 +373,8 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
   } else {
     stage(&w, a, after);
   }
-  if (b[I8_GEMM_B_ZERO].length || !p->b_signed) {
+  w.a_zero = zero_at(&b[I8_GEMM_A_ZERO], 0, w.a_flip, a_signed);
+  if (b[I8_GEMM_B_ZERO].length > 1 || zero_at(&b[I8_GEMM_B_ZERO], 0, p->b_signed ? 0 : 0x80, 1)) {
     w.row_sums = (int32_t *)(after + (size_t)rows * padded);
     add_up_rows(&w);
   }

@@ -1,8 +1,8 @@
 // The register tiles of products of bytes: sums[i][j] of up to TW_ROWS rows by one panel of 8
-// columns, i32. One for each form of panel.h; each is a function of its own for each number of rows,
-// never inlined, with pointers that Clang cannot see through, for the reasons in microkernel.h.
+// columns, i32. One for each form of panel.h; each is a function of its own for each number of
+// rows, never inlined, with pointers that Clang cannot see through, for microkernel.h's reasons.
 //
-// What limits them: x86 without VNNI multiplies bytes or 16-bit numbers at two instructions a cycle.
+// What limits them: x86 without VNNI multiplies bytes or 16-bit numbers twice a cycle at most.
 // WIDE needs two of them for 16 products and four instructions in all; PAIRS one and a half and two
 // and a half; UNSIGNED and SIGNED one instruction.
 #ifndef TW_QUANT_I8_STRIP_H

@@ -2,15 +2,15 @@
 //
 //   tw_head | kp * 8 bytes of weights | order, u32 | rest indices, u32 | rest blocks, 32 bytes each
 //
-// The columns' bytes are i8; a u8 matrix is moved by -128, and so is its zero. kp is k rounded up to
-// a multiple of 8, filled with zeros. Which order the weights have, and whether anything lies in the
-// rest, is the panel's form:
+// The columns' bytes are i8; a u8 matrix is moved by -128, and so is its zero. kp is k rounded up
+// to a multiple of 8, filled with zeros. Which order the weights have, and whether anything lies in
+// the rest, is the panel's form:
 //
 //   WIDE      (kp / 2, 8, 2)  products of 16 bits, i32x4.dot_i16x8_s: exact on every engine
-//   PAIRS     (kp / 8, 2, 8, 4)  pairs of byte products, added up in 16 bits: eight steps of k after
-//                             the other in an order of their own. First the `twos`, whose products
-//                             may be added over all eight steps, then those that saturate beyond
-//                             four. What would saturate even so is cut off and lies in the rest
+//   PAIRS     (kp / 8, 2, 8, 4)  pairs of byte products, added up in 16 bits: eight steps of k
+//                             after the other in an order of their own. First the `twos`, whose
+//                             products may be added over all eight steps, then those that saturate
+//                             beyond four. What would saturate even so is cut off, to the rest
 //   UNSIGNED  (kp / 4, 8, 4)  i32x4.relaxed_dot where its second operand is all of u8
 //   SIGNED    (kp / 4, 8, 4)  the same where its second operand is all of i8
 //

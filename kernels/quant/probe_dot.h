@@ -1,9 +1,9 @@
 // What the relaxed dot products of this engine compute outside the range that the standard defines.
 //
 // The second operand is promised to be exact for 0 .. 127 only. x86 takes it as u8: with VNNI all
-// of u8 is exact, without it pairs of products saturate to 16 bits. ARM takes it as i8, exactly. The
-// same instruction gives the same result for as long as a page lives, so whoever packs asks here, a
-// few instructions a tile, and what is packed says how it is to be multiplied.
+// of u8 is exact, without it pairs of products saturate to 16 bits. ARM takes it as i8, exactly.
+// The same instruction gives the same result for as long as a page lives, so whoever packs asks
+// here, a few instructions a tile, and what is packed says how it is to be multiplied.
 #ifndef TW_QUANT_PROBE_DOT_H
 #define TW_QUANT_PROBE_DOT_H
 #include "panel.h"

@@ -1,4 +1,4 @@
-// The bytes that each output position of a convolution reads: y[c, i, j] is a line of all positions,
+// The bytes that each output position of a convolution reads: y[c, i, j] is a line of positions,
 //
 //   y[n, c, i, j, oy, ox] = x[n, c, oy sh + i dh - top, ox sw + j dw - left], zero outside x
 //
