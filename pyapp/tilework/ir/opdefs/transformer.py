@@ -152,8 +152,8 @@ def causal_bias(attrs: Attrs, rows: int, keys: int, dtype: Any) -> Array:
     window = attrs.get("window", -1)
     if window >= 0:
         hidden = hidden | (key <= row - window)
-    lowest = np.finfo(dtype).min
-    return np.where(hidden, lowest, np.zeros((), dtype)).astype(dtype)
+    hidden = np.broadcast_to(hidden, causal_shape(attrs, rows, keys))
+    return np.where(hidden, np.finfo(dtype).min, np.zeros((), dtype)).astype(dtype)
 
 
 define(
