@@ -309,6 +309,9 @@ def test_run_async(session: ort.InferenceSession) -> None:
     np.testing.assert_array_equal(outputs[0], session.run(["probabilities"], FEEDS)[0])
     assert (name, error, nothing, other) == ("first", "", [], "second")
     assert "past" in reason
+    session.run_async(None, None, callback, "third")  # type: ignore[arg-type]
+    assert done.acquire(timeout=60)
+    assert ended[2][0] == [] and "NoneType" in ended[2][2]
 
 
 def deep() -> bytes:

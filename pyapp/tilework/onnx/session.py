@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilework.core.dtypes import from_numpy
-from tilework.core.errors import Cancelled, Fail, InvalidArgument, RuntimeException, TileworkError
+from tilework.core.errors import Cancelled, Fail, InvalidArgument, RuntimeException
 from tilework.core.scoped import Scoped
 from tilework.engine.devices import Device, get_device
 from tilework.engine.resident import Fed, Resident
@@ -168,8 +168,8 @@ class InferenceSession(Scoped):
             outputs, error = [], ""
             try:
                 outputs = self.run(output_names, input_feed, run_options)
-            except TileworkError as raised:
-                error = str(raised)
+            except Exception as raised:  # noqa: BLE001 - the callback is told, nobody else can be
+                error = str(raised) or type(raised).__name__
             callback(outputs, user_data, error)
 
         if _THREADS:
