@@ -63,7 +63,8 @@ class SessionOptions:
     enable_profiling: runs are measured step by step, which makes them slower, and `end_profiling`
         writes a trace named profile_file_prefix, the time, `.json`.
     optimized_model_filepath: where a copy of the model file is written when the session is made. It
-        is the model as it was given: what tilework makes of it are kernels, not ONNX operators.
+        is the model as it was given, without its external data: what tilework makes of it are
+        kernels, not ONNX operators.
     log_severity_level, logid: what goes to stderr, from 0 (verbose) to 4 (fatal); -1 is what
         `set_default_logger_severity` said.
     The rest is accepted and without effect.
