@@ -161,6 +161,12 @@ def test_resolving_keeps_what_is_not_needed_as_a_value() -> None:
     assert resolved.attrs["ends"] == (3,)
 
 
+def test_a_tensor_has_no_more_axes_than_an_array() -> None:
+    given = Node("expand", ("x",), ("y",), {"shape": (1,) * 33}, "Expand 'wide'")
+    with pytest.raises(InvalidArgument, match="Expand 'wide': gives a tensor of more than 32 axes"):
+        infer_node(given, [f32(1)])
+
+
 def test_erf_is_exact_to_the_last_digits() -> None:
     x = np.concatenate([np.linspace(-7, 7, 4001), [0.0, -0.0, 1e-300, np.inf, -np.inf]])
     right = [math.erf(value) for value in x]

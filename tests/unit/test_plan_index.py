@@ -175,3 +175,28 @@ def test_one_hot_of_a_constant() -> None:
     at = m.constant(np.arange(3000).reshape(60, 50) % 7)
     graph = m.graph(m.op("one_hot", at, m.input("values", [2]), depth=5, axis=-1))
     check(graph, {"values": f32(2)})
+
+
+@pytest.mark.parametrize(
+    ("equation", "a", "b"),
+    [
+        ("bhqd,bhkd->bhqk", (2, 3, 5, 8), (2, 3, 7, 8)),
+        ("bhqk,bhkd->bqhd", (2, 3, 5, 7), (2, 3, 7, 4)),
+        ("ij,jk", (4, 5), (5, 6)),
+        ("ab,cd->acdb", (2, 3), (4, 5)),
+        ("...ij,...kj->...ik", (3, 4, 5), (3, 6, 5)),
+        ("nchw,cf->nfhw", (2, 3, 4, 5), (3, 6)),
+        ("ijk,ijk->", (2, 3, 4), (2, 3, 4)),
+    ],
+)
+def test_einsum(equation: str, a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    m = Maker()
+    product = m.op("einsum", m.input("a", a), m.input("b", b), equation=equation)
+    assert on_device(check(m.graph(product), {"a": f32(*a), "b": f32(*b, seed=1)}))
+
+
+@pytest.mark.parametrize("equation", ["ij,ij->i", "ij,kl->i", "ii,ij->j"])
+def test_einsum_by_reference(equation: str) -> None:
+    m = Maker()
+    product = m.op("einsum", m.input("a", (4, 4)), m.input("b", (4, 4)), equation=equation)
+    check(m.graph(product), {"a": f32(4, 4), "b": f32(4, 4, seed=1)})

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilework.core.config import FOLD_LIMIT as FOLD_LIMIT
-from tilework.core.config import LARGEST_TENSOR
+from tilework.core.config import LARGEST_TENSOR, MOST_AXES
 from tilework.core.dtypes import DType, from_numpy
 from tilework.core.errors import (
     InvalidArgument,
@@ -238,6 +238,8 @@ def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Inf
         raise
     except MALFORMED as error:
         raise _malformed(node, error) from error
+    if any(len(result.shape) > MOST_AXES for result in results):
+        raise fail(node, kept, f"gives a tensor of more than {MOST_AXES} axes")
     if definition.random:
         return node, results
     if all(info is None or info.value is not None for info in kept) and all(
