@@ -84,6 +84,8 @@ ROWS = [
     row("SkipSimplifiedLayerNormalization", f32(B, S, D), f32(B, S, D, seed=1), f32(D), f32(D),
         epsilon=1e-3),
     row("SkipLayerNormalization", f32(B, S, D), f32(B, S, D, seed=1), f32(D), f32(D), f32(D)),
+    row("SkipLayerNormalization", f32(B, S, D), f32(1, S, D, seed=1), f32(D), f32(D), f32(D)),
+    row("SkipSimplifiedLayerNormalization", f32(B, S, D), f32(S, D, seed=1), f32(D), f32(D)),
     row("EmbedLayerNormalization", i32([1, 2, 3], [0, 5, 6]), i32([0, 0, 1], [1, 1, 1]),
         f32(9, D), f32(7, D, seed=1), f32(2, D, seed=2), f32(D), f32(D, seed=1),
         i32([1, 1, 0], [1, 1, 1]), outputs=3, constants=range(2, 7)),

@@ -275,8 +275,8 @@ define("rms_normalization", 2, _infer_rms, quiet(_rms), outputs=2, normalise=nor
 
 
 def _infer_residual_rms(node: Node, infos: Sequence[Info]) -> list[Info]:
-    if infos[1].shape != infos[0].shape:
-        raise fail(node, infos, f"residual must be {list(infos[0].shape)}")
+    if broadcast_two(infos[0].shape, infos[1].shape) != infos[0].shape:
+        raise fail(node, infos, f"residual must broadcast to {list(infos[0].shape)}")
     return [_infer_rms(node, infos)[0], Info(infos[0].dtype, infos[0].shape)][: len(node.outputs)]
 
 

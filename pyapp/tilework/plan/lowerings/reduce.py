@@ -184,7 +184,7 @@ def _rms(b: Builder, node: Node, operands: Operands, with_sum: bool) -> Lowered:
     shape = x.shape[axis:]
     rows, columns = count(x.shape[:axis]), count(shape)
     x = b.dense(x)
-    residual = None if residual is None else b.dense(residual)
+    residual = None if residual is None else b.dense(residual.broadcast_to(x.shape))
     gamma = b.dense(scale.broadcast_to(shape))
     total = b.new(x.dtype, x.shape) if with_sum else None
     y = b.result(x.dtype, x.shape, *(one for one in (x, residual) if one is not None))
