@@ -57,7 +57,7 @@ def _loop(
         for row, result in zip(rows, results[carried:], strict=True):
             row.add(result)
         turn += 1
-    return [*state, *(row.stacked() for row in rows)]
+    return [*(_apart(device, one, rows) for one in state), *(row.stacked() for row in rows)]
 
 
 def _scan(
@@ -82,7 +82,7 @@ def _scan(
         state = results[:states]
         for row, result in zip(rows, results[states:], strict=True):
             row.add(result)
-    return [*state, *(row.stacked() for row in rows)]
+    return [*(_apart(device, one, rows) for one in state), *(row.stacked() for row in rows)]
 
 
 def _sequence_map(
@@ -111,6 +111,16 @@ def _pinned(device: Device, values: Sequence[Any]) -> list[Any]:
         if isinstance(value, np.ndarray) and value.size > VALUE_LIMIT and value.dtype != object:
             result[index] = Resident.of(device, value)
     return result
+
+
+def _apart(device: Device, value: Any, rows: Sequence[_Rows]) -> Any:
+    """A last state that lies among the rows, in memory of its own."""
+    if not isinstance(value, Resident) or not any(row.holds(value) for row in rows):
+        return value
+    target = Resident.make(device, value.dtype, value.shape)
+    if value.nbytes:
+        copy_on_device(device, [(value.buffer, target.buffer)])
+    return target
 
 
 def _row(value: Any, index: int) -> Any:
@@ -172,6 +182,10 @@ class _Rows:
             self._pending.append((row.buffer.subspan(0, row.nbytes), place.buffer))
             if len(self._pending) == FEW:
                 self._copy()
+
+    def holds(self, value: Resident) -> bool:
+        """Whether the value is one of the rows."""
+        return self._all is not None and self._all.buffer.root is value.buffer.root
 
     def stacked(self) -> Any:
         """All rows, where they are; none have the shape that the graph says."""

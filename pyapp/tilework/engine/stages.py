@@ -279,13 +279,16 @@ class Body:
         self.stages = Stages(shared, graph)
         self._device = shared.device
         self._inputs = [value.name for value in graph.inputs]
-        # Outputs that are an input as it is, as the condition of most loops.
-        sources = {node.outputs[0]: node.inputs[0] for node in graph.nodes if node.op == "identity"}
-        inputs = set(self._inputs)
-        self._passed = [
-            one.name if one.name in inputs else sources.get(one.name, "") for one in graph.outputs
-        ]
-        self._passed = [name if name in inputs else "" for name in self._passed]
+        # What an output is but for its name: an input, as the condition of most loops, or another
+        # output, as what is stacked of a state.
+        self._sources = [value.name for value in graph.outputs]
+        ends = {*self._inputs, *self._sources}
+        same = {node.outputs[0]: node.inputs[0] for node in graph.nodes if node.op == "identity"}
+        for index, name in enumerate(self._sources):
+            while name not in self._inputs and same.get(name, "") in ends:
+                name = same[name]
+            self._sources[index] = name
+        self._names = list(dict.fromkeys(n for n in self._sources if n not in self._inputs))
 
     def call(
         self,
@@ -301,16 +304,14 @@ class Body:
         if watch.stop is not None:
             watch.stop.check()  # a turn may submit nothing
         feeds = dict(zip(self._inputs, values, strict=True))
-        pairs = list(zip(self.graph.outputs, self._passed, strict=True))
-        names = [value.name for value, passed in pairs if not passed]
-        read = {value.name for index, (value, _) in enumerate(pairs) if index in host}
-        kept: dict[str, Resident | None] = dict.fromkeys(n for n in names if n not in read)
+        read = {self._sources[index] for index in host}
+        kept: dict[str, Resident | None] = dict.fromkeys(n for n in self._names if n not in read)
         for index, place in places.items():
-            name = pairs[index][0].name
-            if name in kept and names.count(name) == 1:  # not what is carried as well
-                kept[name] = place
-        found = run_stages(self.stages, feeds, names, kept, self._device.imports, watch)[0]
-        results = [feeds[passed] if passed else found[value.name] for value, passed in pairs]
+            if self._sources[index] in kept:
+                kept[self._sources[index]] = place
+        found, _ = run_stages(self.stages, feeds, self._names, kept, self._device.imports, watch)
+        found = {**found, **feeds}
+        results = [found[name] for name in self._sources]
         return [on_host(one) if index in host else one for index, one in enumerate(results)]
 
 

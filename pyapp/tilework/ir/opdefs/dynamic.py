@@ -81,11 +81,10 @@ def _corners(boxes: Array, center: bool) -> tuple[Array, Array]:
     return np.minimum(boxes[..., :2], boxes[..., 2:]), np.maximum(boxes[..., :2], boxes[..., 2:])
 
 
-def _overlap(low: Array, high: Array, pick: int, others: Array) -> Array:
-    """Intersection over union of a box with others; 0 where one of them is empty."""
+def _overlap(low: Array, high: Array, areas: Array, pick: int, others: Array) -> Array:
+    """Intersection over union of a box with others."""
     inner = np.minimum(high[pick], high[others]) - np.maximum(low[pick], low[others])
     shared = np.prod(np.maximum(inner, 0), axis=-1)
-    areas = np.prod(high - low, axis=-1)
     union = areas[pick] + areas[others] - shared
     ratio: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return ratio
@@ -106,6 +105,7 @@ def _non_max_suppression(
     limit = 0 if most is None else int(most.reshape(-1)[0])
     threshold = 0.0 if iou is None else float(iou.reshape(-1)[0])
     low, high = _corners(boxes, bool(attrs.get("center", 0)))
+    areas = np.prod(high - low, axis=-1)
     found: list[tuple[int, int, int]] = []
     for batch, row in enumerate(scores):
         for number, given in enumerate(row):
@@ -118,7 +118,9 @@ def _non_max_suppression(
                 pick = order[0]
                 found.append((batch, number, int(pick)))
                 order = order[1:]
-                order = order[_overlap(low[batch], high[batch], pick, order) <= threshold]
+                if areas[batch, pick] > 0:  # what is empty covers nothing
+                    taken = _overlap(low[batch], high[batch], areas[batch], pick, order)
+                    order = order[taken <= threshold]
     return (np.array(found, dtype=np.int64).reshape(-1, 3),)
 
 
