@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 
 from tools.browser import console_of, open_host
+from tools.engines import ENGINES
+from tools.engines.engine import EngineError, poll
+from tools.engines.firefox import Firefox
 from tools.serve import serving
 from tools.web_host import ISOLATION, Answer, Host
 from tools.wheel import wheel_name
@@ -27,8 +30,21 @@ pytestmark = pytest.mark.browser
 STRICT = "worker-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
 PATIENCE = 180_000  # milliseconds
 
-# A page that has Pyodide and a wheel, as a notebook has: Python in a worker from a blob of its own.
-FOREIGN = """async ({ wheel, entry }) => {
+# Two pages that have Pyodide and a wheel, as a notebook has. What they have
+# computed is written into the body, by a script of their own: a policy may forbid to evaluate one.
+PAGE = b"<!doctype html><title>not ours</title><body><script type=module src=/page.js></script>"
+SCRIPT = """
+const { dataset } = document.body;
+const where = new URLSearchParams(location.search).get("where");
+const asked = await (await fetch("/asked.json")).json();
+try {
+  dataset.result = JSON.stringify(await { worker: inWorker, window: inWindow }[where](asked));
+} catch (error) {
+  dataset.result = JSON.stringify({ error: String(error) });
+}
+
+// Python in a worker from a blob of its own.
+function inWorker({ wheel, entry }) {
   const text = `
     onmessage = async ({ data: { wheel, entry, base } }) => {
       try {
@@ -48,15 +64,17 @@ FOREIGN = """async ({ wheel, entry }) => {
     worker.onerror = (event) => resolve({ error: `worker: ${event.message}` });
     worker.postMessage({ wheel, entry, base: new URL("./", location.href).href });
   });
-}"""
-# In the page's own thread, where Python may not block.
-WINDOW = """async ({ wheel, entry }) => {
+}
+
+// In the page's own thread, where Python may not block.
+async function inWindow({ wheel, entry }) {
   const { loadPyodide } = await import(new URL("python/pyodide.mjs", location.href).href);
   const pyodide = await loadPyodide({ indexURL: new URL("python/", location.href).href });
   await pyodide.loadPackage(["numpy", "micropip"]);
   await pyodide.pyimport("micropip").install(new URL(wheel, location.href).href);
   return { value: await pyodide.runPythonAsync(entry) };
-}"""
+}
+"""
 # What a page itself may do; the function that is called from outside may evaluate all the same.
 EVALUATE = """() => new Promise((resolve) => setTimeout(() => {
   try {
@@ -75,7 +93,7 @@ RESULT = """() => new Promise((resolve) => {
 })"""
 # Every one of 4096 tiles says which thread ran it.
 COMPUTE = """
-import json
+import asyncio, json
 from tilework.hal import open_device
 from tilework.hal.kernels.probe import TRACE, TraceParams
 
@@ -91,7 +109,11 @@ commands.dispatch(TRACE, (4096, 1, 1), TraceParams(1), [out, seen])
 program = commands.finish()
 device.submit(program)
 right = out.read() == (1).to_bytes(4, "little") * 4096
-settled = device.driver.passed(device.executables.generation)
+for _ in range(2000):
+    settled = device.driver.passed(device.executables.generation)
+    if settled:
+        break
+    await asyncio.sleep(0.01)
 json.dumps([device.mode, device.threads, ready, right, settled])
 """
 
@@ -118,25 +140,41 @@ def page_of(host: Host) -> Iterator[Any]:
         yield page
 
 
-@pytest.fixture
-def foreign(dist: Path, tmp_path: Path) -> Iterator[Any]:
-    """`foreign(policy)` opens a page of a host that has Pyodide and the wheel, nothing else."""
-    index = b"<!doctype html><title>not ours</title>"
-    files = {"/index.html": index, f"/{wheel_name()}": (dist / wheel_name()).read_bytes()}
+Computed = Callable[[str, str], dict[str, Any]]
 
-    @contextmanager
-    def open_foreign(policy: str = "") -> Iterator[Any]:
+
+@pytest.fixture(params=["chromium", "firefox"])
+def computed(request: pytest.FixtureRequest, dist: Path, tmp_path: Path) -> Computed:
+    """`computed(where, policy)`: what COMPUTE says in a page of a host that is not ours."""
+    absent = ENGINES[request.param].absent()
+    if absent:
+        pytest.skip(absent)
+    asked = json.dumps({"wheel": wheel_name(), "entry": COMPUTE}).encode()
+    wheel = (dist / wheel_name()).read_bytes()
+    files = {"/index.html": PAGE, "/page.js": SCRIPT.encode(), "/asked.json": asked}
+    folders = {"/": tmp_path, "/python/": dist / "pyodide"}
+
+    def ask(where: str, policy: str = "") -> dict[str, Any]:
         headers = {**ISOLATION, **({"Content-Security-Policy": policy} if policy else {})}
-        folders = {"/": tmp_path, "/python/": dist / "pyodide"}
-        with page_of(Host(folders, headers, files)) as page:
-            yield page
+        host = Host(folders, headers, {**files, f"/{wheel_name()}": wheel})
+        found = _in_chromium if request.param == "chromium" else _in_firefox
+        said: dict[str, Any] = json.loads(found(host, f"/index.html?where={where}"))
+        return said
 
-    yield open_foreign
+    return ask
 
 
-def computed(page: Any, function: str = FOREIGN) -> dict[str, Any]:
-    said: dict[str, Any] = page.evaluate(function, {"wheel": wheel_name(), "entry": COMPUTE})
-    return said
+def _in_chromium(host: Host, path: str) -> str:
+    with page_of(host) as page:
+        page.goto(page.url.replace("/index.html", path))
+        page.wait_for_selector("body[data-result]", state="attached")
+        return str(page.get_attribute("body", "data-result"))
+
+
+def _in_firefox(host: Host, path: str) -> str:
+    with Firefox().open(host) as page:
+        page.goto(path)
+        return poll(lambda: page.attribute("body", "data-result"), PATIENCE / 1000, path)
 
 
 def test_the_site_works_under_a_strict_policy(dist: Path, browser: object) -> None:
@@ -156,37 +194,44 @@ def test_the_site_works_under_a_strict_policy(dist: Path, browser: object) -> No
     assert host.asked("/web/compute-worker.js") == 1
 
 
+def test_the_site_works_under_a_strict_policy_in_firefox(dist: Path) -> None:
+    if Firefox().absent():
+        pytest.skip(Firefox().absent())
+    host = Listening({"/": dist}, {**ISOLATION, "Content-Security-Policy": STRICT})
+    with Firefox().open(host) as page:
+        with pytest.raises(EngineError, match="EvalError"):
+            page.evaluate("() => 1")
+        page.goto("/search/?auto&threads=2")
+        poll(lambda: page.attribute("body", "data-state") == "ready", PATIENCE / 1000, "the site")
+    assert host.asked("/web/compute-worker.js") == 1
+
+
 @pytest.mark.parametrize("policy", ["", "worker-src blob:; script-src 'self' blob: 'unsafe-eval'"])
 def test_the_wheel_works_from_blobs_in_a_page_that_is_not_ours(
-    browser: object, foreign: Any, policy: str
+    computed: Computed, policy: str
 ) -> None:
-    del browser
-    with foreign(policy) as page:
-        said = computed(page)
-        assert "error" not in said, said
-        assert json.loads(said["value"]) == ["arena", 2, True, True, True]
+    said = computed("worker", policy)
+    assert "error" not in said, said
+    assert json.loads(said["value"]) == ["arena", 2, True, True, True]
 
 
-def test_the_wheel_works_in_a_window_that_is_not_ours(browser: object, foreign: Any) -> None:
-    del browser
-    with foreign() as page:
-        assert json.loads(computed(page, WINDOW)["value"]) == ["arena", 2, True, True, True]
+def test_the_wheel_works_in_a_window_that_is_not_ours(computed: Computed) -> None:
+    said = computed("window", "")
+    assert "error" not in said, said
+    assert json.loads(said["value"]) == ["arena", 2, True, True, True]
 
 
-def test_where_blobs_are_refused_the_words_say_what_to_allow(browser: object, foreign: Any) -> None:
+def test_where_blobs_are_refused_the_words_say_what_to_allow(computed: Computed) -> None:
     """Python in the window, whose policy lets no worker start: one thread, and still right."""
-    del browser
-    with foreign("worker-src 'self'; script-src 'self' 'unsafe-eval'") as page:
-        mode, threads, ready, right, settled = json.loads(computed(page, WINDOW)["value"])
-        assert (mode, threads, right) == ("arena", 2, True)
-        assert settled, "a worker that never came is waited for"
-        assert "DeviceLost" in ready and "worker-src must allow blob:" in ready
+    said = computed("window", "worker-src 'self'; script-src 'self' 'unsafe-eval'")
+    assert "error" not in said, said
+    mode, threads, ready, right, settled = json.loads(said["value"])
+    assert (mode, threads, right) == ("arena", 2, True)
+    assert settled, "a worker that never came is waited for"
+    assert "DeviceLost" in ready and "worker-src must allow blob:" in ready
 
 
-def test_where_text_may_not_be_evaluated_the_words_say_what_to_do(
-    browser: object, foreign: Any
-) -> None:
-    del browser
-    with foreign("worker-src 'self' blob:; script-src 'self' blob: 'wasm-unsafe-eval'") as page:
-        said = computed(page)
-        assert "Unsupported: this page's Content-Security-Policy forbids" in said["error"], said
+def test_where_text_may_not_be_evaluated_the_words_say_what_to_do(computed: Computed) -> None:
+    policy = "worker-src 'self' blob:; script-src 'self' blob: 'wasm-unsafe-eval'"
+    said = computed("worker", policy)
+    assert "Unsupported: this page's Content-Security-Policy forbids" in said["error"], said

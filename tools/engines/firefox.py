@@ -117,6 +117,14 @@ class FirefoxPage:
         question = f"() => Boolean(({function})())"
         poll(lambda: self.evaluate(question), seconds, function, POLL)
 
+    def attribute(self, selector: str, name: str) -> str | None:
+        """Of the first element, without a script: for pages whose policy forbids to evaluate."""
+        using = {"using": "css selector", "value": selector}
+        found = self._ask("WebDriver:FindElement", **using)["value"]
+        (element,) = found.values()
+        told = self._ask("WebDriver:GetElementAttribute", id=element, name=name)["value"]
+        return None if told is None else str(told)
+
     def hide(self, seconds: float) -> None:
         """Has another tab in front of the page for so long."""
         own = self._ask("WebDriver:GetWindowHandle")["value"]
