@@ -200,3 +200,23 @@ def test_einsum_by_reference(equation: str) -> None:
     m = Maker()
     product = m.op("einsum", m.input("a", (4, 4)), m.input("b", (4, 4)), equation=equation)
     check(m.graph(product), {"a": f32(4, 4), "b": f32(4, 4, seed=1)})
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs"),
+    [
+        ("mish", {}), ("celu", {"alpha": 1.0}), ("celu", {"alpha": 0.4}),
+        ("thresholded_relu", {"alpha": 0.5}), ("shrink", {"lambd": 1.0, "bias": 0.25}),
+        ("lp_normalization", {"axis": 0, "p": 1}), ("lp_normalization", {"axis": -1, "p": 2}),
+        ("hardmax", {"axis": 0}), ("hardmax", {"axis": -1}),
+    ],
+)  # fmt: skip
+def test_formulas_in_steps(op: str, attrs: dict[str, Any]) -> None:
+    """x is read again behind them, and has a row of zeros."""
+    m = Maker()
+    x = m.input("x", (6, 7))
+    y = m.op("mul", x, x)
+    held = np.round(f32(6, 7) * 2)
+    held[2] = 0
+    graph = m.graph(m.op(op, x, **attrs), m.op(op, y, **attrs), m.op("neg", y))
+    assert on_device(check(graph, {"x": held}))

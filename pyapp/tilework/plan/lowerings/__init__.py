@@ -9,6 +9,7 @@ from tilework.plan.lowering import Lowering
 from tilework.plan.lowerings import (
     attention,
     channel,
+    composed,
     conv,
     einsum,
     elementwise,
@@ -43,6 +44,7 @@ LOWERINGS: dict[str, Lowering] = {
 _FLOATS: dict[str, Lowering] = {
     **attention.FLOATS,
     **channel.FLOATS,
+    **composed.FLOATS,
     **conv.FLOATS,
     **einsum.FLOATS,
     **elementwise.FLOATS,

@@ -1,0 +1,141 @@
+"""Operations that have no kernel of their own, by the kernels of their formulas' steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tilework.core.dtypes import BOOL, FLOAT32, INT64
+from tilework.ir.graph import Node
+from tilework.ir.opdefs.registry import Info
+from tilework.plan.builder import Builder, is_constant
+from tilework.plan.lowering import Lowered, Lowering, Operands
+from tilework.plan.lowerings import elementwise, reduce, scan
+from tilework.plan.tensor import Tensor
+
+
+def _step(
+    b: Builder, lowering: Lowering, op: str, info: Info, *operands: Tensor, **attrs: Any
+) -> Tensor:
+    """One step; its operands stay as they are, for others may read them."""
+    for tensor in operands:
+        b.live[tensor.storage] = b.live.get(tensor.storage, 0) + 1
+    made = lowering(b, Node(op, (), (), attrs), operands, [info])
+    assert not isinstance(made, str)  # the steps have kernels for float32 and bool
+    for tensor in operands:
+        b.live[tensor.storage] -= 1
+    return made[0]
+
+
+def _number(b: Builder, value: float) -> Tensor:
+    return b.local(np.array([value], np.float32), FLOAT32)
+
+
+def _refused(node: Node, x: Tensor) -> str:
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    # What is computed once does not see the numbers, which are the plan's.
+    return "computed once" if is_constant(x) else ""
+
+
+def mish(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """x tanh(softplus(x))."""
+    x = inputs[0]
+    assert x is not None
+    if x.dtype is not FLOAT32:
+        return _refused(node, x)
+    soft = _step(b, elementwise.unary, "softplus", results[0], x)
+    slope = _step(b, elementwise.unary, "tanh", results[0], soft)
+    return [_step(b, elementwise.binary, "mul", results[0], x, slope)]
+
+
+def celu(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """alpha elu(x / alpha)."""
+    x = inputs[0]
+    assert x is not None
+    reason = _refused(node, x)
+    if reason:
+        return reason
+    alpha: Any = node.attrs["alpha"]
+    if not alpha:
+        return "alpha is 0"
+    part = _step(b, elementwise.binary, "div", results[0], x, _number(b, alpha))
+    bent = _step(b, elementwise.unary, "elu", results[0], part, alpha=1.0)
+    return [_step(b, elementwise.binary, "mul", results[0], bent, _number(b, alpha))]
+
+
+def thresholded(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """x where it is above alpha, else 0."""
+    x = inputs[0]
+    assert x is not None
+    reason = _refused(node, x)
+    if reason:
+        return reason
+    alpha: Any = node.attrs["alpha"]
+    flags = Info(BOOL, x.shape)
+    above = _step(b, elementwise.compare, "greater", flags, x, _number(b, alpha))
+    return [_step(b, elementwise.where, "where", results[0], above, x, _number(b, 0))]
+
+
+def shrink(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """x moved by bias towards 0 on both sides of [-lambd, lambd], where it is 0."""
+    x = inputs[0]
+    assert x is not None
+    reason = _refused(node, x)
+    if reason:
+        return reason
+    attrs: Any = node.attrs
+    flags, bias = Info(BOOL, x.shape), _number(b, attrs["bias"])
+    y = _number(b, 0)
+    lambd: float = attrs["lambd"]
+    for op, compared, edge in (("sub", "greater", lambd), ("add", "less", -lambd)):
+        outside = _step(b, elementwise.compare, compared, flags, x, _number(b, edge))
+        moved = _step(b, elementwise.binary, op, results[0], x, bias)
+        y = _step(b, elementwise.where, "where", results[0], outside, moved, y)
+    return [y]
+
+
+def lp_normalization(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """x over its norm along the axis, 0 where that is 0."""
+    x = inputs[0]
+    assert x is not None
+    reason = _refused(node, x)
+    if reason:
+        return reason
+    attrs: Any = node.attrs
+    axis, op = attrs["axis"], f"reduce_l{attrs.get('p', 2)}"
+    shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    norm = _step(b, reduce.reduction, op, Info(FLOAT32, shape), x, axes=(axis,), keepdims=1)
+    ratio = _step(b, elementwise.binary, "div", results[0], x, norm)
+    zero = _number(b, 0)
+    none = _step(b, elementwise.compare, "equal", Info(BOOL, shape), norm, zero)
+    return [_step(b, elementwise.where, "where", results[0], none, zero, ratio)]
+
+
+def hardmax(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """Whether a place is the first maximum's."""
+    x = inputs[0]
+    assert x is not None
+    reason = _refused(node, x)
+    if reason or not x.size:
+        return reason or "there is no maximum"
+    axis: Any = node.attrs["axis"]
+    extent = x.shape[axis]
+    line = tuple(extent if i == axis else 1 for i in range(len(x.shape)))
+    found = Info(INT64, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+    first = _step(b, scan.arg, "argmax", found, x, axis=axis, keepdims=1)
+    places = b.local(np.arange(extent).reshape(line), INT64)
+    chosen = _step(b, elementwise.compare, "equal", Info(BOOL, x.shape), first, places)
+    return [_step(b, elementwise.cast, "cast", results[0], chosen, to="float32")]
+
+
+FLOATS: dict[str, Lowering] = {
+    "mish": mish,
+    "celu": celu,
+    "thresholded_relu": thresholded,
+    "shrink": shrink,
+    "lp_normalization": lp_normalization,
+    "hardmax": hardmax,
+}
