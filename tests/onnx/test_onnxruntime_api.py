@@ -220,6 +220,37 @@ def test_one_session_s_output_is_the_next_one_s_input(session: ort.InferenceSess
         np.testing.assert_allclose(both.numpy(), wanted, rtol=1e-6)
 
 
+def test_values_that_are_no_tensors() -> None:
+    """A sequence and strings beside a tensor, by run, by values and by a binding."""
+    kinds = {"x": TensorProto.FLOAT, "s": TensorProto.STRING, "t": TensorProto.STRING}
+    x, s, t = (helper.make_tensor_value_info(name, kind, ["n"]) for name, kind in kinds.items())
+    q = helper.make_tensor_sequence_value_info("q", TensorProto.FLOAT, None)
+    nodes = [
+        helper.make_node("SequenceConstruct", ["x", "x"], ["q"]),
+        helper.make_node("StringConcat", ["s", "s"], ["t"]),
+    ]
+    content = helper.make_model(
+        helper.make_graph(nodes, "g", [x, s], [q, t]), ir_version=10,
+        opset_imports=[helper.make_opsetid("", 20)],
+    )  # fmt: skip
+    floats, strings = np.array([1, 2], np.float32), np.array(["a", "b"], object)
+    with ort.InferenceSession(content) as one:
+        feeds = {"x": floats, "s": strings}
+        values = {name: ort.OrtValue.ortvalue_from_numpy(feeds[name]) for name in feeds}
+        binding = one.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        binding.bind_output("q")
+        binding.bind_output("t")
+        one.run_with_iobinding(binding)
+        for sequence, text in (one.run_with_ort_values(None, values), binding.get_outputs()):
+            assert sequence.is_tensor_sequence() and sequence.data_type() == "seq(tensor(float))"
+            assert (text.data_type(), text.numpy().tolist()) == ("tensor(string)", ["aa", "bb"])
+        for result in (one.run(None, feeds), binding.copy_outputs_to_cpu()):
+            np.testing.assert_array_equal(result[0], [floats, floats])
+            assert result[1].tolist() == ["aa", "bb"]
+
+
 # -- bindings ------------------------------------------------------------------------------------
 
 

@@ -160,7 +160,10 @@ class OrtValue:
         return held.dtype if isinstance(held, Resident) else from_numpy(held.dtype)
 
     def data_type(self) -> str:
-        """E.g. `tensor(float)`."""
+        """E.g. `tensor(float)`, or `seq(tensor(float))` of a sequence that has elements."""
+        held = self._held
+        if isinstance(held, (list, tuple)) and held:
+            return f"seq({OrtValue(held[0]).data_type()})"
         return ort_type(self._dtype)
 
     def element_type(self) -> int:
