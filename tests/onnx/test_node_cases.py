@@ -26,10 +26,6 @@ from tilework.onnx.ops import DOMAINS, OPERATORS
 
 pytestmark = pytest.mark.onnx
 
-# Cases that fail, and why; tests/conformance counts them as failed.
-FAILING = {
-    "test_image_decoder_decode_webp_rgb": "there is no decoder of WebP",
-}
 FEWEST = 1860  # the number of cases that ran when this was written, rounded down
 
 
@@ -78,7 +74,6 @@ def runnable() -> list[str]:
         if operators(case.model) <= OPERATORS.keys()
         and typed(case.model)
         and not old(case.model)
-        and name not in FAILING
     ]
 
 

@@ -135,3 +135,23 @@ def test_what_is_damaged_is_no_image() -> None:
         assert decode(other) is None
     huge = b"P5\n1000000 1000000\n255\n"
     assert decode(huge) is None
+
+
+def test_flipped_bits_of_a_file_make_an_image_or_none() -> None:
+    """The files of the suite's ImageDecoder cases, JPEG, JPEG 2000 and WebP among them."""
+    from onnx import numpy_helper
+    from onnx.backend.test.case.node import _image_decoder_data as files
+
+    names = [name for name in dir(files) if name.startswith("image_decoder_decode")]
+    assert len(names) == 9
+    for name in names:
+        given = getattr(files, name).data
+        data = given if isinstance(given, np.ndarray) else numpy_helper.to_array(given)
+        assert decode(data.tobytes()) is not None
+        for number in range(40):
+            draw = np.random.default_rng(number)
+            mutated = data.copy()
+            for place in draw.integers(0, len(data), 1 + number % 4):
+                mutated[place] ^= 1 << draw.integers(0, 8)
+            found = decode(mutated[: len(data) - int(draw.integers(0, 9))].tobytes())
+            assert found is None or (found.dtype == np.uint8 and found.ndim == 3)

@@ -1,4 +1,4 @@
-"""Image files to arrays: BMP, portable anymaps, PNG, TIFF, JPEG, JPEG 2000. No device, no graph.
+"""Image files to arrays: BMP, portable anymaps, PNG, TIFF, JPEG, JPEG 2000, WebP.
 
 `decode` finds the format by the first bytes. What a decoder does not know is None, never a guess.
 """
@@ -17,6 +17,7 @@ from tilework.ir.images.bitmap import read_bmp, read_pnm, read_tiff
 from tilework.ir.images.jpeg import read_jpeg
 from tilework.ir.images.jpeg2000 import read_jpeg2000
 from tilework.ir.images.png import read_png
+from tilework.ir.images.webp import read_webp
 
 Image: TypeAlias = NDArray[np.uint8]
 
@@ -26,6 +27,7 @@ _READERS: Mapping[bytes, Callable[[bytes], Image | None]] = {
     b"\xff\xd8\xff": read_jpeg,
     b"\0\0\0\x0cjP  \r\n\x87\n": read_jpeg2000,
     b"\xff\x4f\xff\x51": read_jpeg2000,
+    b"RIFF": read_webp,
     b"II*\x00": read_tiff,
     b"MM\x00*": read_tiff,
     **{b"P%d" % kind: read_pnm for kind in range(1, 7)},
