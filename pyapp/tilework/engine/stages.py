@@ -213,8 +213,8 @@ class Stages:
         self._untyped = () if typed else self.names
         self._by_value = value_inputs(graph)
         self._stages: dict[Key, Stage] = {}
-        # What is better left on the device: all but what may decide shapes.
-        self.reads = {name for name in self.names if name not in self._by_value}
+        # What is better left on the device: all but what is a shape itself.
+        self.reads = {name for name in self.names if not self._by_value.get(name)}
 
     def find(self, values: Mapping[str, Any], slots: bool) -> Stage:
         """The stage for these values; made now when there is none yet.
