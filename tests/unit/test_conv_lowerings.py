@@ -9,6 +9,7 @@ import pytest
 
 from tests.graphs import Maker, check, f32
 from tests.unit.test_plan_lowerings import kernels, on_device
+from tilework.core.dtypes import INT8, UINT8, DType
 
 pytestmark = pytest.mark.kernels
 
@@ -102,6 +103,16 @@ def test_other_ranks(op: str, rank: int) -> None:
     attrs: dict[str, Any] = {"kernel_shape": kernel} if op == "max_pool" else {}
     graph = m.graph(m.op(op, x, *others, **attrs))
     assert on_device(check(graph, {"x": f32(2, 4, *(5, 6, 4)[:rank])}, rtol=1e-4))
+
+
+@pytest.mark.parametrize("dtype", [UINT8, INT8], ids=str)
+@pytest.mark.parametrize("op", ["max_pool", "global_max_pool"])
+def test_the_largest_of_bytes(op: str, dtype: DType) -> None:
+    m = Maker()
+    attrs: dict[str, Any] = {"kernel_shape": (3, 2), "pads": (1, 0, 1, 1), "strides": (2, 1)}
+    y = m.op(op, m.input("x", (2, 19, 7, 6), dtype), **(attrs if op == "max_pool" else {}))
+    x = np.random.default_rng(3).integers(0, 256, (2, 19, 7, 6)).astype(np.uint8).view(dtype.numpy)
+    assert on_device(check(m.graph(y), {"x": x}))
 
 
 def test_batches_of_nothing_and_four_axes_run_on_the_host() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tilework.core.dtypes import FLOAT32
+from tilework.core.dtypes import FLOAT32, INT8, UINT8
 from tilework.core.shapes import count
 from tilework.hal.kernels import norm
 from tilework.hal.kernels.conv import (
@@ -18,6 +18,7 @@ from tilework.hal.kernels.conv import (
     Pooling,
     PoolParams,
 )
+from tilework.hal.kernels.pool import I8_MAX_POOL, U8_MAX_POOL, MaxPoolParams
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.pool import pool_window
 from tilework.ir.opdefs.registry import Info
@@ -33,16 +34,20 @@ AFFINE = 16384  # elements a tile
 LRN = 4096
 NORM = 16384
 
+MAX_POOL = {FLOAT32: F32_POOL, UINT8: U8_MAX_POOL, INT8: I8_MAX_POOL}
 POOLINGS = {"max_pool": Pooling.MAX, "average_pool": Pooling.AVERAGE}
 POOLINGS |= {f"global_{name}": kind for name, kind in POOLINGS.items()}
 
 
 def pool(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """Pooling of float32 over one to three spatial axes, windowed or global."""
+    """Pooling of float32, and max of bytes, over one to three axes, windowed or global."""
     x = inputs[0]
     assert x is not None
     attrs: Any = node.attrs
-    if x.dtype is not FLOAT32:
+    kernel = F32_POOL if x.dtype is FLOAT32 else None
+    if node.op in ("max_pool", "global_max_pool"):
+        kernel = MAX_POOL.get(x.dtype)
+    if kernel is None:
         return f"no kernel for {node.op} of {x.dtype}"
     if not 3 <= len(x.shape) <= AXES + 2:
         return f"no kernel for {len(x.shape) - 2} spatial axes"
@@ -62,26 +67,30 @@ def pool(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
     else:
         made = pool_window(attrs, x.shape)
     source = channels_last(b, x)
-    y = b.new(FLOAT32, tuple(shape[axis] for axis in last(len(shape))))
+    y = b.new(x.dtype, tuple(shape[axis] for axis in last(len(shape))))
     rows, each = shape[0] * count(shape[2:-1]), shape[-1] * count(made.kernel)
     tile_rows = min(max(POOL_WORK // (each * shape[1]), 1), -(-rows // b.threads))
     channels = max(-(-POOL_WORK // (each * tile_rows) // 16) * 16, 16)
     if rows >= b.threads:
         channels = -(-shape[1] // 4) * 4
-    params = PoolParams(
-        batch=shape[0],
-        channels=shape[1],
+    common = {
+        "batch": shape[0],
+        "channels": shape[1],
         **space(made, made.inputs, made.outputs),
-        padding_end=three(made.end, 0),
-        x_pixel=source.pixel,
-        y_pixel=shape[1],
-        tile_rows=tile_rows,
-        tile_channels=channels,
-        pooling=kind,
-        count_padding=int(bool(attrs.get("count_include_pad", 0))),
-    )
+        "x_pixel": source.pixel,
+        "y_pixel": shape[1],
+        "tile_rows": tile_rows,
+        "tile_channels": channels,
+    }
+    params: PoolParams | MaxPoolParams
+    if kernel is F32_POOL:
+        counted = int(bool(attrs.get("count_include_pad", 0)))
+        end = three(made.end, 0)
+        params = PoolParams(**common, padding_end=end, pooling=kind, count_padding=counted)
+    else:
+        params = MaxPoolParams(**common)
     counts = (-(-shape[1] // channels), -(-rows // tile_rows), 1)
-    b.emit(F32_POOL, counts, params, (source.tensor, y))
+    b.emit(kernel, counts, params, (source.tensor, y))
     return [y.transposed(first(len(shape))), *(y for _ in node.outputs[1:])]
 
 

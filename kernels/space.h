@@ -1,6 +1,6 @@
-// Windows over three spatial axes: which taps of a window lie inside the input.
-#ifndef TW_CONV_SPACE_H
-#define TW_CONV_SPACE_H
+// Windows over three spatial axes, for conv and pool: which taps of a window lie inside the input.
+#ifndef TW_SPACE_H
+#define TW_SPACE_H
 #include "bindings.h"
 #include "simd.h"
 
