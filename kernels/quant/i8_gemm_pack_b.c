@@ -51,6 +51,52 @@ static void arrange_rows(int8_t *to, const source *s, uint32_t step) {
   }
 }
 
+#define SIDE 4  // panels arranged side by side: half a cache line of each row of B
+
+// The same for SIDE panels, `bytes` apart, and their columns' sums. One panel at a time would read
+// each line of B eight times, and of a large B find it evicted.
+static void arrange_side(uint8_t *to, uint64_t bytes, const source *s, uint32_t step) {
+  v128_t flip = wasm_i8x16_splat((int8_t)s->flip), zero = wasm_i8x16_splat(0);
+  v128_t sums[SIDE][2];
+  for (uint32_t i = 0; i < SIDE; i++) sums[i][0] = sums[i][1] = zero;
+  uint32_t padded = (uint32_t)tw_padded(s->k);
+  for (uint32_t p = 0; p < padded; p += 4)
+    for (uint32_t h = 0; h < SIDE / 2; h++) {
+      v128_t x[4], parts[2][2];  // of a panel: steps 0 and 1, 2 and 3
+      for (uint32_t q = 0; q < 4; q++) {
+        const uint8_t *from = s->b + (p + q) * s->stride_k + 16 * h;
+        x[q] = p + q < s->k ? wasm_v128_xor(wasm_v128_load(from), flip) : zero;
+      }
+      for (uint32_t q = 0; q < 2; q++) {
+        v128_t y = x[2 * q], z = x[2 * q + 1];
+        parts[0][q] =
+            wasm_i8x16_shuffle(y, z, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        parts[1][q] =
+            wasm_i8x16_shuffle(y, z, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      }
+      for (uint32_t i = 0; i < 2; i++) {
+        v128_t two = parts[i][0], more = parts[i][1], *sum = sums[2 * h + i];
+        v128_t added = wasm_i16x8_add(wasm_i16x8_extadd_pairwise_i8x16(two),
+                                      wasm_i16x8_extadd_pairwise_i8x16(more));
+        sum[0] = wasm_i32x4_add(sum[0], wasm_i32x4_extend_low_i16x8(added));
+        sum[1] = wasm_i32x4_add(sum[1], wasm_i32x4_extend_high_i16x8(added));
+        uint8_t *data = to + (2 * h + i) * bytes + sizeof(tw_head) + p * TW_COLUMNS;
+        v128_t low = two;
+        if (step == 4) {
+          low = wasm_i16x8_shuffle(two, more, 0, 8, 1, 9, 2, 10, 3, 11);
+          more = wasm_i16x8_shuffle(two, more, 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        wasm_v128_store(data, low);
+        wasm_v128_store(data + 16, more);
+      }
+    }
+  for (uint32_t i = 0; i < SIDE; i++) {
+    tw_head *head = (tw_head *)(to + i * bytes);
+    wasm_v128_store(head->sums, sums[i][0]);
+    wasm_v128_store(head->sums + 4, sums[i][1]);
+  }
+}
+
 static void fill(int8_t *to, const source *s, uint32_t step) {
   if (s->width == TW_COLUMNS && s->stride_n == 1)
     arrange_rows(to, s, step);
@@ -181,6 +227,7 @@ uint32_t i8_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
 #ifndef TW_RELAXED
   if (form != TW_FORM_WIDE) return TW_INVALID_PARAMS;
 #endif
+  uint32_t arranged = 0;  // panels from here on that are
   for (uint32_t panel = span.first; panel < span.last; panel++) {
     tw_head *head = (tw_head *)((uint8_t *)to->data + packed0 + panel * bytes);
     uint64_t column = (uint64_t)panel * TW_COLUMNS;
@@ -189,10 +236,18 @@ uint32_t i8_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
                 p->stride_n, left < TW_COLUMNS ? (uint32_t)left : TW_COLUMNS,
                 p->b_signed ? 0 : 0x80};
     int8_t *data = (int8_t *)(head + 1);
+    uint32_t step = form == TW_FORM_WIDE ? 2 : 4;
     head->form = form;
     head->rest = head->twos = 0;
-    add_up(head->sums, &s);
-    fill(data, &s, form == TW_FORM_WIDE ? 2 : 4);
+    if (arranged) {
+      arranged--;
+    } else if (p->stride_n == 1 && left >= SIDE * TW_COLUMNS && panel + SIDE <= span.last) {
+      arrange_side((uint8_t *)head, bytes, &s, step);
+      arranged = SIDE - 1;
+    } else {
+      add_up(head->sums, &s);
+      fill(data, &s, step);
+    }
     if (form == TW_FORM_PAIRS && !make_pairs(head, p->k)) {
       head->form = TW_FORM_WIDE;
       head->rest = head->twos = 0;

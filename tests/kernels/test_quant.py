@@ -79,10 +79,10 @@ def pack(run: Host, b: Array, case: Case) -> Array:
     packed = np.full(batch * each, 77, np.uint8)
     params = PackParams(
         k=k, n=n, stride_k=1 if case.transposed else n, stride_n=k if case.transposed else 1,
-        batch_stride=k * n, packed_stride=each, tile_panels=2, b_signed=int(case.b_signed),
+        batch_stride=k * n, packed_stride=each, tile_panels=5, b_signed=int(case.b_signed),
         dot=case.dot,
     )  # fmt: skip
-    counts = (-(-panels // 2), 1, batch)
+    counts = (-(-panels // 5), 1, batch)
     assert run.run(I8_GEMM_PACK_B, counts, params, [stored.ravel(), packed]) == 0
     return packed
 

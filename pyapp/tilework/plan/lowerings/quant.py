@@ -40,6 +40,8 @@ from tilework.plan.tensor import Tensor, collapse
 ELEMENTS = 32768  # a tile, by quant.wit
 RANGE = 65536
 PACK_BYTES = 65536
+MANY_ROWS = 64
+SIDE = 4  # SIDE of kernels/quant/i8_gemm_pack_b.c
 MATRICES = 64  # at most so many dispatches for one batch
 BYTES = (UINT8, INT8)
 
@@ -228,7 +230,9 @@ def _matmul(b: Builder, a: Tensor, other: Tensor, follow: Follow, result: Info) 
         return f"a batch of {count(batch)} matrices"
     if inner != 1 and a.strides[-1] != 1:
         a = b.copied(a)
-    packed, each = pack(b, other)
+    # Looking through weights pays when many rows are multiplied by them.
+    looked = is_constant(other) or rows >= MANY_ROWS
+    packed, each = pack(b, other, Dot.PROBED if looked else Dot.LIVE)
     wide = a.broadcast_to((*batch, rows, inner))
     walks = tiles.row_walks(other.shape[:-2], each)
     walks = (0,) * (len(batch) - len(walks)) + walks
@@ -280,6 +284,7 @@ def pack(b: Builder, matrix: Tensor, dot: Dot = Dot.PROBED) -> tuple[Tensor, int
     panels = -(-columns // tiles.PANEL)
     most = max(1, PACK_BYTES // max(1, inner * tiles.PANEL))
     tile = max(1, min(most, -(-panels * matrices // (2 * b.threads))))
+    tile = -(-tile // SIDE) * SIDE
     params = PackParams(
         k=inner,
         n=columns,
