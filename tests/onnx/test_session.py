@@ -339,3 +339,17 @@ def test_importing_is_light() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert json.loads(found.stdout) == []
     assert set(tilework.__all__) <= set(dir(tilework))
+
+
+def test_own_integers_of_a_page_are_taken_for_int64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where NumPy's default integer has 32 bits; elsewhere int32 for int64 is a mistake, as ever."""
+    nodes = [helper.make_node("Add", ["i", "i"], ["j"])]
+    made = model(nodes, [info("i", INT64, [2])], [info("j", INT64, [2])])
+    short = np.array([3, -4], np.int32)
+    with InferenceSession(made) as session:
+        with pytest.raises(tilework.InvalidArgument, match="actual int32, expected int64"):
+            session.run(None, {"i": short})
+        monkeypatch.setattr("tilework.onnx.feeds._OWN_INTEGERS", np.dtype(np.int32))
+        [doubled] = session.run(None, {"i": short})
+    assert doubled.dtype == np.int64
+    assert doubled.tolist() == [6, -8]

@@ -21,6 +21,11 @@ from tilework.onnx.value import OrtValue
 
 Array = NDArray[Any]
 
+# In a page NumPy's own integers have 32 bits, as pointers do. A script that feeds `np.array([1])` to
+# an input of int64 means those that NumPy has elsewhere.
+_OWN_INTEGERS = np.dtype(int)
+_INT64 = np.dtype(np.int64)
+
 
 class Feeds:
     """The checks of one model's inputs; `optional` ones have defaults of the model."""
@@ -94,6 +99,8 @@ class Feeds:
             array: Array = adopt(value)
         else:
             array = _converted(name, value, dtype)
+        if dtype == _INT64 and array.dtype == _OWN_INTEGERS:
+            array = array.astype(dtype)
         if array.dtype != dtype:
             raise InvalidArgument(
                 f"unexpected data type of input {name!r}: actual {array.dtype}, expected "
