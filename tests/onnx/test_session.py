@@ -342,7 +342,7 @@ def test_importing_is_light() -> None:
 
 
 def test_own_integers_of_a_page_are_taken_for_int64(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where NumPy's default integer has 32 bits; elsewhere int32 for int64 is a mistake, as ever."""
+    """Where NumPy's default integer has 32 bits; elsewhere int32 for int64 is a mistake."""
     nodes = [helper.make_node("Add", ["i", "i"], ["j"])]
     made = model(nodes, [info("i", INT64, [2])], [info("j", INT64, [2])])
     short = np.array([3, -4], np.int32)

@@ -21,8 +21,8 @@ from tilework.onnx.value import OrtValue
 
 Array = NDArray[Any]
 
-# In a page NumPy's own integers have 32 bits, as pointers do. A script that feeds `np.array([1])` to
-# an input of int64 means those that NumPy has elsewhere.
+# In a page NumPy's own integers have 32 bits, as pointers do. A script that feeds `np.array([1])`
+# to an input of int64 means those that NumPy has elsewhere.
 _OWN_INTEGERS = np.dtype(int)
 _INT64 = np.dtype(np.int64)
 
