@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilework.core.dtypes import FLOAT32
+from tilework.core.dtypes import FLOAT32, INT64
 from tilework.core.shapes import row_major_strides
 from tilework.hal.kernels.elementwise import F32_BINARY
 from tilework.ir.graph import Node
 from tilework.plan.arena import ALIGNMENT, place
+from tilework.plan.builder import Builder
 from tilework.plan.schedule import assign_levels, set_lifetimes
 from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import (
@@ -215,3 +216,11 @@ def test_inputs_live_from_the_start_and_outputs_to_the_end() -> None:
     assert (x.first, x.last) == (0, 1)
     assert y.first == 1
     assert y.last == z.last == 3
+
+
+def test_a_plan_s_own_constant_has_the_dtype_that_it_is_said_to_have() -> None:
+    """NumPy's integers have 32 bits in a browser, where nobody says otherwise."""
+    builder = Builder(1)
+    tensor = builder.local(np.arange(3, dtype=np.int32), INT64)
+    assert builder.locals[tensor.storage].dtype == np.int64
+    assert tensor.storage.nbytes == 24

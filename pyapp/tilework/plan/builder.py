@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from tilework.core.dtypes import FLOAT64, DType
 from tilework.core.shapes import count, row_major_strides
 from tilework.hal.kernel import Kernel
@@ -77,7 +79,11 @@ class Builder:
         return tensor, key not in self._ready
 
     def local(self, array: Array, dtype: DType) -> Tensor:
-        """A constant that belongs to this plan alone, for it came from the run's shapes."""
+        """A constant that belongs to this plan alone, for it came from the run's shapes.
+
+        Converted where it has to be: NumPy's own integers have 32 bits in a browser.
+        """
+        array = np.asarray(array, dtype.numpy)
         storage = Storage(Kind.LOCAL, max(array.nbytes, 1), self.label)
         self.locals[storage] = self.arrays[storage] = array
         return Tensor(storage, dtype, array.shape, row_major_strides(array.shape))

@@ -132,7 +132,7 @@ def _mapped(
 ) -> str:
     """Strings to numbers or back, whichever the input's dtype asks for."""
     if numbers is None:
-        numbers = np.arange(len(strings))
+        numbers = np.arange(len(strings), dtype=np.int64)
     if len(strings) != len(numbers):
         raise ctx.invalid(f"{what}: {len(strings)} strings and {len(numbers)} numbers")
     (x,) = node.inputs

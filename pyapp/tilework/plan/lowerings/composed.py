@@ -126,7 +126,7 @@ def hardmax(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
     line = tuple(extent if i == axis else 1 for i in range(len(x.shape)))
     found = Info(INT64, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
     first = _step(b, scan.arg, "argmax", found, x, axis=axis, keepdims=1)
-    places = b.local(np.arange(extent).reshape(line), INT64)
+    places = b.local(np.arange(extent, dtype=np.int64).reshape(line), INT64)
     chosen = _step(b, elementwise.compare, "equal", Info(BOOL, x.shape), first, places)
     return [_step(b, elementwise.cast, "cast", results[0], chosen, to="float32")]
 
