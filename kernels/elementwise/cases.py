@@ -304,7 +304,45 @@ def shaped(shape: tuple[int, ...], seed: int) -> Array:
     return random(math.prod(shape), seed=seed).reshape(shape)
 
 
+RARE = {
+    e.Rare.TAN: np.tan, e.Rare.ASIN: np.arcsin, e.Rare.ACOS: np.arccos, e.Rare.ATAN: np.arctan,
+    e.Rare.SINH: np.sinh, e.Rare.COSH: np.cosh, e.Rare.ASINH: np.arcsinh, e.Rare.ACOSH: np.arccosh,
+    e.Rare.ATANH: np.arctanh,
+}  # fmt: skip
+
+
+def rare(op: e.Rare, x: Array, note: str, same: bool = False) -> Case:
+    with np.errstate(all="ignore"):
+        wanted = RARE[op](x.astype(np.float64))
+        wanted[np.abs(wanted) > np.finfo(np.float32).max] *= np.inf
+    return Case(
+        e.F32_RARE,
+        (up(x.size, 100), 1, 1),
+        e.RareParams(x.size, 100, op),
+        [x, x.copy() if same else np.full(x.size, 9, np.float32)],
+        {1: wanted},
+        Tolerance(1),
+        same={1: 0} if same else {},
+        note=f"{op.name} {note}",
+    )
+
+
+RARE_VALUES = np.concatenate(
+    [
+        np.linspace(-1, 1, 4001), np.linspace(-95, 95, 3001), np.geomspace(1e-38, 1e5, 2000),
+        -np.geomspace(1e-30, 1e5, 2000), 1 - np.geomspace(1e-7, 0.5, 300),
+        [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 2.0],
+    ]
+).astype(np.float32)  # fmt: skip
 CASES: list[Case] = [
+    *(rare(op, RARE_VALUES, "all") for op in e.Rare),
+    *(rare(op, (1 + np.geomspace(1e-7, 1e9, 900)).astype(np.float32), "above 1")
+      for op in (e.Rare.ACOSH, e.Rare.ASINH)),
+    rare(e.Rare.ATAN, RARE_VALUES[:150], "in place", True),
+    Case(e.F32_RARE, (1, 1, 1), e.RareParams(4, 0, e.Rare.TAN), [RARE_VALUES[:4], RARE_VALUES[:4]],
+         status=INVALID_PARAMS, note="tile of 0"),
+    Case(e.F32_RARE, (1, 1, 1), e.RareParams(4, 8, e.Rare.TAN), [RARE_VALUES[:3], RARE_VALUES[:4]],
+         status=TOO_SHORT, note="x too short"),
     *(unary(op, SPECIAL, 8, "special values") for op in UNARY),
     *(unary(op, random(103, 4.0), 32, "tiles") for op in UNARY),
     *(unary(e.Unary.EXP, random(n), 1 << 20, f"{n}") for n in (0, 1, 2, 3, 4, 5, 7, 8, 9)),

@@ -11,6 +11,7 @@ import pytest
 from tests.graphs import Maker, check, f32, run_device
 from tilework.core.dtypes import BOOL, FLOAT32, INT32, INT64, UINT8, DType
 from tilework.ir.reference import run_reference
+from tilework.plan.lowerings import elementwise
 from tilework.plan.plan import Draft
 from tilework.plan.step import HostStep
 
@@ -220,3 +221,12 @@ def test_formulas_in_steps(op: str, attrs: dict[str, Any]) -> None:
     held[2] = 0
     graph = m.graph(m.op(op, x, **attrs), m.op(op, y, **attrs), m.op("neg", y))
     assert on_device(check(graph, {"x": held}))
+
+
+@pytest.mark.parametrize("op", elementwise.RARE)
+def test_functions_of_one_element(op: str) -> None:
+    m = Maker()
+    x = m.input("x", ("n", 40))
+    graph = m.graph(m.op(op, x), m.op(op, m.op("transpose", x, perm=(1, 0))))
+    values = np.random.default_rng(0).uniform(-1, 1, (50, 40)).astype(np.float32)
+    assert on_device(check(graph, {"x": values + 2 if op == "acosh" else values}))

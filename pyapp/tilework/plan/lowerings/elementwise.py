@@ -23,6 +23,8 @@ from tilework.hal.kernels.elementwise import (
     Logical,
     LogicalParams,
     NotParams,
+    Rare,
+    RareParams,
     Unary,
     UnaryParams,
     WhereParams,
@@ -38,6 +40,19 @@ CHEAP = 16384  # elements a tile, by elementwise.wit
 DEAR = 4096
 BYTES = 65536
 
+RARE_ELEMENTS = 1024
+
+RARE: dict[str, Rare] = {
+    "tan": Rare.TAN,
+    "asin": Rare.ASIN,
+    "acos": Rare.ACOS,
+    "atan": Rare.ATAN,
+    "sinh": Rare.SINH,
+    "cosh": Rare.COSH,
+    "asinh": Rare.ASINH,
+    "acosh": Rare.ACOSH,
+    "atanh": Rare.ATANH,
+}
 UNARY: dict[str, tuple[Unary, int]] = {
     "neg": (Unary.NEG, CHEAP),
     "abs": (Unary.ABS, CHEAP),
@@ -137,6 +152,19 @@ def _numbers(node: Node) -> tuple[Unary, float, float]:
     if node.op == "hard_swish":
         return op, 1 / 6, 0.5
     return op, float(attrs.get("alpha", 0.0)), float(attrs.get("beta", 0.0))
+
+
+def rare(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = f(x), of the functions that are computed one by one."""
+    x = inputs[0]
+    assert x is not None
+    if x.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {x.dtype}"
+    run, like = dense_run(b, x)
+    y = b.result(run.dtype, run.shape, run)
+    tile, tiles = b.tiles(run.size, RARE_ELEMENTS)
+    b.emit(kernels.F32_RARE, (tiles, 1, 1), RareParams(run.size, tile, RARE[node.op]), (run, y))
+    return [shaped(y, like)]
 
 
 def unary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
@@ -344,6 +372,7 @@ PLAIN: dict[str, Lowering] = {
     "not": logical_not,
 }
 FLOATS: dict[str, Lowering] = {
+    **dict.fromkeys(RARE, rare),
     **dict.fromkeys(UNARY, unary),
     **dict.fromkeys(BINARY, binary),
     **dict.fromkeys(COMPARISON, compare),
