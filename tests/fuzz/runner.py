@@ -25,7 +25,8 @@ from tests.fuzz.mutate import mutate
 # That a model may take: most take some milliseconds, the largest results that there may be (2 GiB,
 # config.LARGEST_TENSOR) up to half a minute on a busy machine.
 SECONDS = 60.0
-_LARGEST, _RANK = 1 << 20, 32  # elements and axes of an input that is made up
+# Elements and axes of an input that is made up; a scan takes a turn, 0.2 ms, for each element.
+_LARGEST, _RANK = 1 << 15, 32
 # The light models are real networks; those that take long even unmutated are left out.
 _LIGHT = {"test_squeezenet", "test_shufflenet"}
 _LIGHT_SHARE = 0.002
