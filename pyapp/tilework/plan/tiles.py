@@ -163,7 +163,7 @@ def square_tiles(squares: int, filters: int, channels: int, threads: int) -> Squ
     panels = -(-filters // PANEL)
     best: tuple[float, int, int] | None = None
     for parts in range(fewest, min(fewest + 4 * threads, squares) + 1):
-        for cuts in range(1, min(2 * threads, panels) + 1):
+        for cuts in range(1, min(max(4 * threads // parts, 1), panels) + 1):
             each, wide = -(-squares // parts), -(-panels // cuts)
             made = -(-squares // each) * -(-panels // wide)
             # Threads that come late or are interrupted: a few tiles more than threads are better.
