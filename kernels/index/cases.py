@@ -129,7 +129,8 @@ CASES: list[Case] = [
     rows(DATA, 2, triples(2, 7, (4, 5), np.int32), 100, note="i32"),
     *(rows(numbers((1, 4, 5, n), dtype), 1, triples(1, 30, (4, 5)), 30, op, f"{n}")
       for dtype in KINDS for n in (1, 3) for op in Combination if op),
-    rows(numbers((1, 9, 4), np.uint16), 1, np.array([[[3], [-1], [0]]]), 2, Combination.REPLACE),
+    rows(numbers((1, 9, 4), np.uint16), 1, np.array([[[3], [-1], [0]]], np.int64), 2,
+         Combination.REPLACE),
     *(Case(kernel, (1, 1, 1), params, bindings, status=status, note=note)
       for index, element, tile, short, status, note in (
           (3, 4, 1, 0, OUT_OF_RANGE, "an index outside"),
@@ -138,7 +139,7 @@ CASES: list[Case] = [
           (0, 4, 0, 0, INVALID_PARAMS, "tile of 0"),
           (0, 4, 1, 1, TOO_SHORT, "x too short"),
       )
-      for x, at in [(SMALL.ravel()[short:], np.full(2, index))]
+      for x, at in [(SMALL.ravel()[short:], np.full(2, index, np.int64))]
       for kernel, params, bindings in (
           (PICK_ELEMENTS, ElementsParams(1, 3, 1, 2, tile, element, 8), [x, at, SMALL.ravel()]),
           (PUT_ELEMENTS, PutElementsParams(1, 3, 1, 2, tile, element, 8, 0, 0),
