@@ -178,6 +178,15 @@ def gelu(x: Array, approximate: str) -> Array:
     return np.asarray(x.dtype.type(0.5) * x * (1 + scaled), dtype=x.dtype)
 
 
+def acosh(x: Array) -> Array:
+    """The inverse of cosh; NaN below 1.
+
+    Also in a page: its libm, musl's, takes the logarithm of 2x - 1/(x + √(x² - 1)), which rounding
+    makes a positive number for large negative x.
+    """
+    return np.where(x < 1, x.dtype.type(np.nan), np.arccosh(x))
+
+
 # -- the table ---------------------------------------------------------------------------------
 
 UNARY: dict[str, tuple[str, Callable[[Array], object]]] = {
@@ -201,7 +210,7 @@ UNARY: dict[str, tuple[str, Callable[[Array], object]]] = {
     "sinh": (FLOATS, np.sinh),
     "cosh": (FLOATS, np.cosh),
     "asinh": (FLOATS, np.arcsinh),
-    "acosh": (FLOATS, np.arccosh),
+    "acosh": (FLOATS, acosh),
     "atanh": (FLOATS, np.arctanh),
     "tanh": (FLOATS, np.tanh),
     "sigmoid": (FLOATS, sigmoid),
