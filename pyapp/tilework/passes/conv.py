@@ -8,7 +8,7 @@ session's and so prepared once for all plans. A residual needs shapes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.conv import ACTIVATIONS
 from tilework.ir.opdefs.registry import Array
 from tilework.passes.editor import Editor
+from tilework.passes.epilogue import activated, take_residuals
 from tilework.passes.pattern import Any as Anything
 from tilework.passes.pattern import Op, match
 
@@ -124,7 +125,7 @@ def _follower(
     taker = editor.producer(node.inputs[side])
     if taker is None or taker.op not in TAKING or not editor.used_once(node.inputs[side]):
         return None
-    if taker.attrs.get("activation", "none") != "none" or any(taker.inputs[3:4]):
+    if activated(taker) or any(taker.inputs[3:4]):
         return None
     if node.op == "channel_affine":
         scale, bias = (editor.array(name) for name in node.inputs[1:3])
@@ -201,7 +202,7 @@ def fuse_conv_activation(editor: Editor) -> None:
         taker = editor.producer(node.inputs[0])
         if taker is None or taker.op not in TAKING or not editor.used_once(node.inputs[0]):
             continue
-        if taker.attrs.get("activation", "none") != "none":
+        if activated(taker):
             continue
         op = "channel_affine" if taker.op == "channel_affine" else "fused_conv"
         new = Node(op, taker.inputs, node.outputs, {**taker.attrs, **attrs}, taker.origin)
@@ -209,27 +210,17 @@ def fuse_conv_activation(editor: Editor) -> None:
 
 
 def fuse_conv_residual(editor: Editor) -> None:
-    """convolution + a tensor of exactly its shape → residual; the one computed last takes it."""
-    places = {name: place for place, node in enumerate(editor) for name in node.outputs}
-    for node in editor:
-        if node.op != "add":
-            continue
-        pairs = sorted(
-            (node.inputs, node.inputs[::-1]), key=lambda pair: -places.get(pair[0], -1)
-        )
-        for name, other in pairs:
-            taker = editor.producer(name)
-            if taker is None or taker.op not in CONVOLUTIONS or not editor.used_once(name):
-                continue
-            if taker.attrs.get("activation", "none") != "none" or any(taker.inputs[3:4]):
-                continue
-            shape = editor.concrete(node.outputs[0])
-            if shape is None or shape != editor.concrete(other) or name == other:
-                continue
-            if shape != editor.concrete(name):
-                continue
-            x, w, bias, _, scale = [*taker.inputs, "", "", ""][:5]
-            inputs = (x, w, bias, other, scale) if scale else (x, w, bias, other)
-            new = Node("fused_conv", inputs, node.outputs, taker.attrs, taker.origin)
-            editor.replace(node, [new], "convolution + residual")
-            break
+    """convolution + a tensor of exactly its shape → residual, before its activation."""
+
+    def taker(editor: Editor, name: str) -> Node | None:
+        node = editor.producer(name)
+        if node is None or node.op not in CONVOLUTIONS or not editor.used_once(name):
+            return None
+        return None if activated(node) or any(node.inputs[3:4]) else node
+
+    def joined(node: Node, other: str, outputs: Sequence[str]) -> Node:
+        x, w, bias, _, scale = [*node.inputs, "", "", ""][:5]
+        inputs = (x, w, bias, other, scale) if scale else (x, w, bias, other)
+        return Node("fused_conv", inputs, tuple(outputs), node.attrs, node.origin)
+
+    take_residuals(editor, taker, joined, lambda _: "convolution")

@@ -15,6 +15,7 @@ import numpy as np
 from tilework.core.dtypes import FLOAT32
 from tilework.ir.graph import Node
 from tilework.passes.editor import Editor
+from tilework.passes.epilogue import activated, take_residuals
 
 ACTIVATIONS = ("relu", "gelu", "tanh", "sigmoid")
 
@@ -92,7 +93,7 @@ def fuse_bias(editor: Editor) -> None:
             constant = editor.constants.get(bias)
             if product is None or constant is None or len(product.inputs) != 2:
                 continue
-            if product.attrs.get("activation", "none") != "none":
+            if activated(product):
                 continue
             columns = _columns(editor, product.inputs[1], product.attrs.get("transpose_b", 0))
             if columns is None or columns != constant.shape:
@@ -117,37 +118,23 @@ def fuse_activation(editor: Editor) -> None:
         product = _sole_product(editor, node.inputs[0])
         if product is None or len(product.inputs) > 3:
             continue
-        if product.attrs.get("activation", "none") != "none":
+        if activated(product):
             continue
         new = _fused(product, product.inputs, node.outputs, activation=node.op)
         editor.replace(node, [new], f"matmul + {node.op}")
 
 
 def fuse_residual(editor: Editor) -> None:
-    """fused_matmul + a tensor of exactly its shape → residual (shapes must be known).
+    """fused_matmul + a tensor of exactly its shape → residual (shapes must be known)."""
 
-    Where both operands are products, the one computed last takes the other as its residual.
-    """
-    order = {name: place for place, node in enumerate(editor) for name in node.outputs}
-    for node in editor:
-        if node.op != "add":
-            continue
-        pairs = sorted(
-            (node.inputs, node.inputs[::-1]), key=lambda pair: -order.get(pair[0], -1)
-        )
-        for product_name, other in pairs:
-            product = _sole_product(editor, product_name)
-            if product is None or len(product.inputs) > 3 or product_name == other:
-                continue
-            shape = editor.concrete(node.outputs[0])
-            if shape is None or shape != editor.concrete(other):
-                continue
-            if shape != editor.concrete(product_name):
-                continue
-            inputs = [*product.inputs, ""][:3]
-            new = _fused(product, (*inputs, other), node.outputs)
-            editor.replace(node, [new], "matmul + residual")
-            break
+    def taker(editor: Editor, name: str) -> Node | None:
+        product = _sole_product(editor, name)
+        return None if product is None or len(product.inputs) > 3 else product
+
+    def joined(product: Node, other: str, outputs: Sequence[str]) -> Node:
+        return _fused(product, (*[*product.inputs, ""][:3], other), outputs)
+
+    take_residuals(editor, taker, joined, lambda _: "matmul")
 
 
 VIEWS = ("reshape", "transpose", "squeeze", "unsqueeze", "flatten")
@@ -190,7 +177,7 @@ def _mergeable(editor: Editor, product: Node) -> bool:
         and len(weight.shape) == 2
         and len(product.inputs) <= 3
         and all(name in editor.constants for name in product.inputs[1:])
-        and attrs.get("activation", "none") == "none"
+        and not activated(product)
         and attrs.get("alpha", 1.0) == 1.0
         and not attrs.get("transpose_b", 0)
         and editor.concrete(product.outputs[0]) is not None

@@ -14,6 +14,7 @@ from typing import Any
 from tilework.core.dtypes import FLOAT32, INT8, UINT8
 from tilework.ir.graph import Extent, Node
 from tilework.passes.editor import Editor
+from tilework.passes.epilogue import activated, take_residuals
 from tilework.passes.linear import ACTIVATIONS
 
 BIAS, RESIDUAL = 6, 7  # inputs
@@ -133,7 +134,7 @@ def fuse_quantized_bias(editor: Editor) -> None:
             continue
         for name, bias in (node.inputs, node.inputs[::-1]):
             product = _sole(editor, name)
-            if product is None or _has(product, BIAS, RESIDUAL) or _activated(product):
+            if product is None or _has(product, BIAS, RESIDUAL) or activated(product):
                 continue
             vector = _vector(editor, product, bias)
             if not vector:
@@ -163,35 +164,23 @@ def fuse_quantized_activation(editor: Editor) -> None:
         if node.op not in ACTIVATIONS or node.attrs.get("approximate", "none") != "none":
             continue
         product = _sole(editor, node.inputs[0])
-        if product is None or _has(product, RESIDUAL) or _activated(product):
+        if product is None or _has(product, RESIDUAL) or activated(product):
             continue
         new = _fused(product, product.inputs, node.outputs, activation=node.op)
         editor.replace(node, [new], f"{NAMES[new.op]} + {node.op}")
 
 
 def fuse_quantized_residual(editor: Editor) -> None:
-    """A quantised product + a tensor of exactly its shape → residual.
+    """A quantised product + a tensor of exactly its shape → residual."""
 
-    Where both operands are products, the one computed last takes the other as its residual.
-    """
-    order = {name: place for place, node in enumerate(editor) for name in node.outputs}
-    for node in editor:
-        if node.op != "add":
-            continue
-        pairs = sorted(
-            (node.inputs, node.inputs[::-1]), key=lambda pair: -order.get(pair[0], -1)
-        )
-        for name, other in pairs:
-            product = _sole(editor, name)
-            if product is None or _has(product, RESIDUAL) or name == other:
-                continue
-            shape = editor.concrete(node.outputs[0])
-            if shape is None or not shape == editor.concrete(other) == editor.concrete(name):
-                continue
-            inputs = (*_padded(product)[:RESIDUAL], other)
-            new = _fused(product, inputs, node.outputs)
-            editor.replace(node, [new], f"{NAMES[new.op]} + residual")
-            break
+    def taker(editor: Editor, name: str) -> Node | None:
+        product = _sole(editor, name)
+        return None if product is None or _has(product, RESIDUAL) else product
+
+    def joined(product: Node, other: str, outputs: Sequence[str]) -> Node:
+        return _fused(product, (*_padded(product)[:RESIDUAL], other), outputs)
+
+    take_residuals(editor, taker, joined, lambda new: NAMES[new.op])
 
 
 def _sole(editor: Editor, name: str) -> Node | None:
@@ -207,7 +196,3 @@ def _padded(product: Node) -> list[str]:
 
 def _has(product: Node, *places: int) -> bool:
     return any(_padded(product)[place] for place in places)
-
-
-def _activated(product: Node) -> bool:
-    return bool(product.attrs.get("activation", "none") != "none")
