@@ -49,8 +49,8 @@ THREADS = (1, 2, 3, 4, 6, 8, 12, 16)
 REAL = (1, 2)
 MINILM = BUILD / "models" / "minilm" / "model.onnx"
 SEQUENCES = (16, 128, 256)
-# What threads cost each other, where this machine is too busy to measure it: the upper ends of what
-# two cores of a Zen 4 server have shown in Chromium 156 (2026-11).
+# What threads cost each other, assumed where this machine is too busy to measure it: a cache line
+# that goes from core to core, and the upper ends of what a spin and a futex took in Chromium 156.
 TOGETHER = Costs(transfer=100, notice=300, wake=50_000, notify=10_000)
 IDLE = 0.5  # the load up to which two threads are taken to have a core each
 

@@ -26,7 +26,7 @@ from tilework.hal.library import kernel_module
 Array = NDArray[Any]
 BUILDS = ("simd", "relaxed")
 _PAGE = 65536
-_REGION = 1 << 20  # where modules and stacks end and spans begin
+_REGION = 4 << 20  # where modules, a page each, and stacks end and spans begin
 _PAGES = 2048
 _GUARD = 256
 _NAN = 0x7FC0_1234
@@ -69,6 +69,7 @@ class Host:
             module = w.Module(self._engine, kernel_module(family, self.build))
             store = w.Store(self._engine)
             base = _PAGE * (1 + len(self._modules))
+            assert base + _PAGE <= _REGION, "more families than there is room for"
             imports: list[Any] = []
             wanted: Any
             values = {"__stack_pointer": _PAGE, "__memory_base": base, "__table_base": 1}
