@@ -212,7 +212,7 @@ class Ring:
                 self._pass(target, SLICE_TILES, 0)
                 self._watch()
                 await self._driver.rest()
-        return self._ended
+        return self.look()  # what has halted may have ended after the last count
 
     # -- the watchdog --------------------------------------------------------------------------
 
