@@ -13,6 +13,7 @@ import pytest
 
 from tests.browser.in_page.outside import host, run
 from tests.browser.in_page.pages import MODES
+from tests.onnx.rows import peer
 from tests.onnx.test_gpt import generate, gpt2, llama, modern
 from tools.engines import ENGINES
 
@@ -53,11 +54,8 @@ def test_generates_as_onnxruntime_does_on_the_desktop(dist: Path, browser: objec
     with ENGINES["chromium"].open(host(dist, MODES["arena"].isolated)) as page:
         ended = run(page, RUN, task, registered=True, seconds=180)
     assert not ended.fault, "\n".join([ended.fault, *ended.printed])
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     for name, found in json.loads(ended.value).items():
-        session = onnxruntime.InferenceSession(models[name], options)
-        tokens, logits = generate(session, onnxruntime.OrtValue.ortvalue_from_numpy, 6)
+        tokens, logits = generate(peer(models[name]), onnxruntime.OrtValue.ortvalue_from_numpy, 6)
         np.testing.assert_array_equal(found["tokens"], tokens)
         np.testing.assert_allclose(found["last"], logits[-1], rtol=1e-3, atol=1e-4)
         assert found["where"] == "kernel"

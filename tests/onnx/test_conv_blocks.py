@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tilework
+from tests.onnx.rows import peer
 
 pytestmark = pytest.mark.onnx
 
@@ -133,14 +133,11 @@ BLOCKS = [inverted, squeezed, hourglass, styled, preactivated, shuffled]
 def test_block(block: Callable[[Net, str], str], batch: int) -> None:
     net = Net()
     data = net.model(block(net, "x"), ("n", 8, 12, 16))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    peer = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     feeds = {"x": np.random.default_rng(2).standard_normal((batch, 8, 12, 16)).astype(np.float32)}
     session = tilework.InferenceSession(data)
     wanted: Any
     found: Any
-    (wanted,) = peer.run(None, feeds)
+    (wanted,) = peer(data).run(None, feeds)
     (found,) = session.run(None, feeds)
     assert found.shape == wanted.shape
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.onnx.test_operators import Row, f32, infer_row, positive, run_row
+from tests.onnx.rows import Row, f32, infer_row, positive, run_row
 
 pytestmark = pytest.mark.onnx
 

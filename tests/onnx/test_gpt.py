@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.onnx.rows import peer
 from tilework.onnx.session import InferenceSession
 from tilework.onnx.value import OrtValue
 
@@ -51,9 +52,7 @@ class Writer:
     def norm(self) -> str:
         return self.weight(WIDTH, scale=0.1, around=1.0)
 
-    def model(
-        self, inputs: dict[str, Any], outputs: dict[str, Any], opset: int = 17
-    ) -> bytes:
+    def model(self, inputs: dict[str, Any], outputs: dict[str, Any], opset: int = 17) -> bytes:
         fed, read = (
             [helper.make_tensor_value_info(name, *kind) for name, kind in one.items()]
             for one in (inputs, outputs)
@@ -224,9 +223,7 @@ def generate(session: Any, value: Callable[[Any], Any], steps: int) -> tuple[lis
         if "mask" in names:
             second = np.ones((2, known + rows), np.int64)
         feeds = [value(ids), value(second), *caches]
-        found, *caches = session.run_with_ort_values(
-            outputs, dict(zip(names, feeds, strict=True))
-        )
+        found, *caches = session.run_with_ort_values(outputs, dict(zip(names, feeds, strict=True)))
         known += rows
         logits.append(found.numpy())
         ids = logits[-1][:, -1:].argmax(axis=-1).astype(np.int64)
@@ -237,10 +234,7 @@ def generate(session: Any, value: Callable[[Any], Any], steps: int) -> tuple[lis
 @pytest.mark.parametrize("model", [gpt2, llama, plain, modern])
 def test_generates_as_onnxruntime(model: Callable[[], bytes]) -> None:
     content = model()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    theirs = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    wanted, right = generate(theirs, onnxruntime.OrtValue.ortvalue_from_numpy, 6)
+    wanted, right = generate(peer(content), onnxruntime.OrtValue.ortvalue_from_numpy, 6)
     with InferenceSession(content) as ours:
         found, logits = generate(ours, OrtValue.ortvalue_from_numpy, 6)
         for mine, other in zip(logits, right, strict=True):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 
 import tilework
 from tests.onnx.networks import light_model, picture
+from tests.onnx.rows import peer
 
 pytestmark = pytest.mark.onnx
 
@@ -24,11 +24,8 @@ NETWORKS = (
 def test_network(name: str) -> None:
     model = light_model(name)
     data = model.SerializeToString()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    peer = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     feeds = picture(model)
-    (wanted,) = peer.run(None, feeds)
+    (wanted,) = peer(data).run(None, feeds)
     session = tilework.InferenceSession(data)
     for _ in range(2):
         found: Any

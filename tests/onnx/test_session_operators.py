@@ -6,15 +6,12 @@ and host steps stand between the model and the numbers.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import onnxruntime
 import pytest
-from onnx import helper
 
+from tests.onnx.rows import Row, answered
 from tests.onnx.test_node_cases import agree, as_value, cases, expected, runnable
-from tests.onnx.test_operators import ROWS, Row, build
+from tests.onnx.test_operators import ROWS
 from tilework.onnx.session import InferenceSession
 
 pytestmark = pytest.mark.onnx
@@ -40,20 +37,7 @@ def test_row(row: Row, constant: bool) -> None:
     if constant:
         row = Row(**{**{name: getattr(row, name) for name in row.__dataclass_fields__},
                      "constants": tuple(range(1, len(row.inputs)))})  # fmt: skip
-    model = build(row)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    reference = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    feeds: dict[str, Any] = {
-        f"x{index}": array
-        for index, array in enumerate(row.inputs)
-        if array is not None and index not in row.constants
-    }
-    wanted = reference.run(None, feeds)
-    for value, right in zip(model.graph.output, wanted, strict=True):
-        value.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(right.dtype)
+    model, feeds, wanted = answered(row)
     with InferenceSession(model) as session:
         for _ in range(2):
             results = session.run(None, feeds)

@@ -8,15 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import helper
 
-from tests.onnx.test_operators import Row, build, f32, flags, i64, scalar
+from tests.onnx.rows import Row, answered, f32, flags, i64, scalar
 from tilework.onnx.session import InferenceSession
 
 pytestmark = pytest.mark.onnx
-
 
 
 def ints(values: list[list[int]]) -> Any:
@@ -126,20 +124,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_row(row: Row) -> None:
-    model = build(row)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    reference = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    feeds: dict[str, Any] = {
-        f"x{index}": array
-        for index, array in enumerate(row.inputs)
-        if array is not None and index not in row.constants
-    }
-    wanted = reference.run(None, feeds)
-    for value, right in zip(model.graph.output, wanted, strict=True):
-        value.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(right.dtype)
+    model, feeds, wanted = answered(row)
     with InferenceSession(model) as session:
         results = session.run(None, feeds)
     for result, right in zip(results, wanted, strict=True):

@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-from tests.onnx.test_operators import MICROSOFT, Row, build, f32, i32, i64, infer_row, run_row
+from tests.onnx.rows import MICROSOFT, Row, answered, build, f32, i32, i64, infer_row, run_row
 from tilework.onnx.session import InferenceSession
 
 pytestmark = pytest.mark.onnx
@@ -179,20 +178,7 @@ def test_inference_agrees_with_the_reference(one: Row) -> None:
 
 @pytest.mark.parametrize("one", ROWS + GROUPED, ids=str)
 def test_device(one: Row) -> None:
-    model = build(one)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    reference = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    feeds = {
-        f"x{index}": array
-        for index, array in enumerate(one.inputs)
-        if array is not None and index not in one.constants
-    }
-    wanted = reference.run(None, feeds)
-    for value, right in zip(model.graph.output, wanted, strict=True):
-        value.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(right.dtype)
+    model, feeds, wanted = answered(one)
     with InferenceSession(model.SerializeToString()) as session:
         for _ in range(2):
             results = session.run(None, feeds)

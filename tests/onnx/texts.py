@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from onnx import parser
 
+from tests.onnx.rows import peer
 from tilework.onnx.session import InferenceSession
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
@@ -24,11 +24,7 @@ def model(text: str) -> Any:
 
 def compare(made: Any, *feeds: dict[str, Any], turns: int = 2) -> None:
     """One session, every set of feeds, `turns` times: what onnxruntime gives."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    theirs = onnxruntime.InferenceSession(
-        made.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    theirs = peer(made.SerializeToString())
     wanted = [theirs.run(None, one) for one in feeds]
     with InferenceSession(made) as session:
         for _ in range(turns):
