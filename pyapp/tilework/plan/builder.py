@@ -25,6 +25,7 @@ from tilework.plan.tensor import Kind, Storage, Tensor, collapse
 AXES = 6  # extents of the kernels' index spaces
 COPY_BYTES = 65536  # a tile of a strided copy, by move.wit
 SMALLEST_TILE = 1024  # elements; below that a second thread costs more than it saves
+SMALLEST_LINES = 4096  # the same of lines that are reduced or normalised
 
 
 class Builder:
@@ -120,6 +121,12 @@ class Builder:
             self.copy(tensor, target)
         return target
 
+    def shaped(self, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The tensor in another shape: a view, or a copy when strides cannot express it."""
+        view = tensor.reshaped(shape) or self.copied(tensor).reshaped(shape)
+        assert view is not None  # a dense tensor takes any shape
+        return view
+
     def scalar(self, tensor: Tensor) -> float | None:
         """The number that a constant of one element holds; else None."""
         array = self.arrays.get(tensor.storage)
@@ -199,6 +206,17 @@ class Builder:
         each = -(-elements // max(tiles, 1))
         each = max(-(-each // multiple) * multiple, multiple)
         return each, -(-elements // each)
+
+    def lines(
+        self, lines: int, length: int, most: int, multiple: int = 1
+    ) -> tuple[int, int]:
+        """(lines a tile, tiles): about `most` elements each, spread over the threads."""
+        each = max(most // max(length, 1), 1)
+        if lines * length >= self.threads * SMALLEST_LINES:
+            each = min(each, -(-lines // self.threads))
+        if each > multiple:
+            each = each // multiple * multiple
+        return each, -(-lines // each)
 
     def copy(self, source: Tensor, target: Tensor, base: Tensor | None = None) -> None:
         """target = source, element by element, through any strides; shapes are equal.

@@ -170,14 +170,12 @@ def grouped_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Inf
     x = b.dense(x)
     rows = x.shape[0] * groups
     columns = x.size // rows
-    each = max(NORM // columns, 1)
-    if x.size >= b.threads * 4096:
-        each = min(each, -(-rows // b.threads))
+    each, tiles = b.lines(rows, columns, NORM)
     y = b.result(FLOAT32, x.shape, x)
     params = norm.NormParams(
         rows=rows, columns=columns, tile_rows=each, epsilon=float(attrs.get("epsilon", 1e-5))
     )
-    b.emit(norm.F32_LAYER_NORM, (-(-rows // each), 1, 1), params, (x, None, None, None, y, None))
+    b.emit(norm.F32_LAYER_NORM, (tiles, 1, 1), params, (x, None, None, None, y, None))
     made = replace(y)
     b.live.setdefault(made.storage, 0)
     return [_affine(b, made, b.dense(scale), b.dense(bias), {})]

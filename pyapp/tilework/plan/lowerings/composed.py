@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from tilework.plan.builder import Builder, is_constant
 from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings import elementwise, reduce, scan
 from tilework.plan.tensor import Tensor
+
+Formula: TypeAlias = Callable[[Builder, Node, Tensor, Sequence[Info]], Lowered]
 
 
 def _step(
@@ -33,31 +35,34 @@ def _number(b: Builder, value: float) -> Tensor:
     return b.local(np.array([value], np.float32), FLOAT32)
 
 
-def _refused(node: Node, x: Tensor) -> str:
-    if x.dtype is not FLOAT32:
-        return f"no kernel for {node.op} of {x.dtype}"
-    # What is computed once does not see the numbers, which are the plan's.
-    return "computed once" if is_constant(x) else ""
+def _of_floats(formula: Formula, constants: bool = False) -> Lowering:
+    """A formula of one float32 tensor as a lowering.
+
+    What is computed once does not see a formula's numbers, which are the plan's: `constants` says
+    that it has none.
+    """
+
+    def lowering(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+        x = inputs[0]
+        assert x is not None
+        if x.dtype is not FLOAT32:
+            return f"no kernel for {node.op} of {x.dtype}"
+        if is_constant(x) and not constants:
+            return "computed once"
+        return formula(b, node, x, results)
+
+    return lowering
 
 
-def mish(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+def mish(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
     """x tanh(softplus(x))."""
-    x = inputs[0]
-    assert x is not None
-    if x.dtype is not FLOAT32:
-        return _refused(node, x)
     soft = _step(b, elementwise.unary, "softplus", results[0], x)
     slope = _step(b, elementwise.unary, "tanh", results[0], soft)
     return [_step(b, elementwise.binary, "mul", results[0], x, slope)]
 
 
-def celu(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+def celu(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
     """alpha elu(x / alpha)."""
-    x = inputs[0]
-    assert x is not None
-    reason = _refused(node, x)
-    if reason:
-        return reason
     alpha: Any = node.attrs["alpha"]
     if not alpha:
         return "alpha is 0"
@@ -66,26 +71,16 @@ def celu(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
     return [_step(b, elementwise.binary, "mul", results[0], bent, _number(b, alpha))]
 
 
-def thresholded(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+def thresholded(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
     """x where it is above alpha, else 0."""
-    x = inputs[0]
-    assert x is not None
-    reason = _refused(node, x)
-    if reason:
-        return reason
     alpha: Any = node.attrs["alpha"]
     flags = Info(BOOL, x.shape)
     above = _step(b, elementwise.compare, "greater", flags, x, _number(b, alpha))
     return [_step(b, elementwise.where, "where", results[0], above, x, _number(b, 0))]
 
 
-def shrink(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+def shrink(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
     """x moved by bias towards 0 on both sides of [-lambd, lambd], where it is 0."""
-    x = inputs[0]
-    assert x is not None
-    reason = _refused(node, x)
-    if reason:
-        return reason
     attrs: Any = node.attrs
     flags, bias = Info(BOOL, x.shape), _number(b, attrs["bias"])
     y = _number(b, 0)
@@ -97,13 +92,8 @@ def shrink(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     return [y]
 
 
-def lp_normalization(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+def lp_normalization(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
     """x over its norm along the axis, 0 where that is 0."""
-    x = inputs[0]
-    assert x is not None
-    reason = _refused(node, x)
-    if reason:
-        return reason
     attrs: Any = node.attrs
     axis, op = attrs["axis"], f"reduce_l{attrs.get('p', 2)}"
     shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
@@ -114,13 +104,10 @@ def lp_normalization(b: Builder, node: Node, inputs: Operands, results: Sequence
     return [_step(b, elementwise.where, "where", results[0], none, zero, ratio)]
 
 
-def hardmax(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+def hardmax(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
     """Whether a place is the first maximum's."""
-    x = inputs[0]
-    assert x is not None
-    reason = _refused(node, x)
-    if reason or not x.size:
-        return reason or "there is no maximum"
+    if not x.size:
+        return "there is no maximum"
     axis: Any = node.attrs["axis"]
     extent = x.shape[axis]
     line = tuple(extent if i == axis else 1 for i in range(len(x.shape)))
@@ -132,10 +119,10 @@ def hardmax(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
 
 
 FLOATS: dict[str, Lowering] = {
-    "mish": mish,
-    "celu": celu,
-    "thresholded_relu": thresholded,
-    "shrink": shrink,
-    "lp_normalization": lp_normalization,
-    "hardmax": hardmax,
+    "mish": _of_floats(mish, constants=True),
+    "celu": _of_floats(celu),
+    "thresholded_relu": _of_floats(thresholded),
+    "shrink": _of_floats(shrink),
+    "lp_normalization": _of_floats(lp_normalization),
+    "hardmax": _of_floats(hardmax),
 }

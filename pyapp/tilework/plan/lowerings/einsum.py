@@ -53,18 +53,12 @@ def einsum(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     if isinstance(made, str):
         return made
     order = [*batch, *rows, *columns]
-    whole = b.dense(made[0]).reshaped(tuple(extents[axis] for axis in order))
-    assert whole is not None  # a dense tensor takes any shape
+    whole = b.shaped(made[0], tuple(extents[axis] for axis in order))
     return [whole.transposed(tuple(order.index(axis) for axis in result))]
 
 
 def _brought(b: Builder, x: Tensor, perm: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    turned = x.transposed(tuple(perm))
-    view = turned.reshaped(shape)
-    if view is None:
-        view = b.dense(turned).reshaped(shape)
-    assert view is not None  # a dense tensor takes any shape
-    return view
+    return b.shaped(x.transposed(tuple(perm)), shape)
 
 
 FLOATS: dict[str, Lowering] = {"einsum": einsum}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tilework.core.dtypes import FLOAT32
@@ -43,11 +43,7 @@ def matmul(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     if attrs.get("transpose_b", 0):
         rank = len(other.shape)
         other = other.transposed((*range(rank - 2), rank - 1, rank - 2))
-    # Vectors become matrices with one row or one column.
-    if len(a.shape) == 1:
-        a = replace(a, shape=(1, *a.shape), strides=(0, *a.strides))
-    if len(other.shape) == 1:
-        other = replace(other, shape=(*other.shape, 1), strides=(*other.strides, 0))
+    a, other = as_matrices(a, other)
     rows, inner, columns = a.shape[-2], a.shape[-1], other.shape[-1]
     if inner == 0:
         return "sums of nothing"
@@ -55,41 +51,43 @@ def matmul(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     assert batch is not None  # inference has refused it
     c = b.new(FLOAT32, (*batch, rows, columns))
     if c.size == 0:
-        return [_shaped(c, result)]
+        return [b.shaped(c, result.shape)]
     if residual is not None:
-        residual = _shaped(b.dense(residual), Info(FLOAT32, c.shape))
+        residual = b.shaped(b.dense(residual), c.shape)
     if count(other.shape[:-2]) == 1:
-        # One matrix for all: the batch is so many more rows.
-        other = replace(other, shape=other.shape[-2:], strides=other.strides[-2:])
-        rows = count(a.shape[:-1])
-        flat = a.reshaped((rows, inner))
-        a = b.dense(a).reshaped((rows, inner)) if flat is None else flat
-        assert a is not None
-        batch = ()
+        a, other = one_for_all(b, a, other)
+        rows, batch = a.shape[0], ()
     if inner != 1 and a.strides[-1] != 1:
         a = b.copied(a)
     problem = _Problem(rows, columns, inner, batch)
-    packed, b_outer, b_inner = _packed(b, other, problem)
-    _emit(b, problem, a, packed, (b_outer, b_inner), bias, residual, c, attrs)
-    return [_shaped(c, result)]
+    packed, walks, _ = _packed(b, other, problem)
+    _emit(b, problem, a, packed, walks, bias, residual, c, attrs)
+    return [b.shaped(c, result.shape)]
 
 
-def _shaped(tensor: Tensor, info: Info) -> Tensor:
-    view = tensor.reshaped(info.shape)
-    assert view is not None  # dense
-    return view
+def as_matrices(a: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """A product's operands, where vectors have become matrices with one row or one column."""
+    if len(a.shape) == 1:
+        a = replace(a, shape=(1, *a.shape), strides=(0, *a.strides))
+    if len(other.shape) == 1:
+        other = replace(other, shape=(*other.shape, 1), strides=(*other.strides, 0))
+    return a, other
 
 
+def one_for_all(b: Builder, a: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Both without a batch, where `other` is one matrix: the batch of a is so many more rows."""
+    other = replace(other, shape=other.shape[-2:], strides=other.strides[-2:])
+    return b.shaped(a, (count(a.shape[:-1]), a.shape[-1])), other
+
+
+@dataclass(frozen=True, slots=True)
 class _Problem:
-    """Extents of a product, and its batch as at most two nested loops."""
+    """Extents of a product, and its batch."""
 
-    __slots__ = ("batch", "columns", "inner", "rows")
-
-    def __init__(self, rows: int, columns: int, inner: int, batch: tuple[int, ...]) -> None:
-        self.rows = rows
-        self.columns = columns
-        self.inner = inner
-        self.batch = batch
+    rows: int
+    columns: int
+    inner: int
+    batch: tuple[int, ...]
 
 
 def panels(b: Builder, matrices: Tensor) -> tuple[Tensor, int]:
@@ -161,14 +159,13 @@ def _emit(
     problem: _Problem,
     a: Tensor,
     packed: Tensor,
-    panels: tuple[tuple[int, ...], int],
+    walks_b: tuple[int, ...],
     bias: Tensor | None,
     residual: Tensor | None,
     c: Tensor,
     attrs: Any,
 ) -> None:
     rows, columns, inner, batch = problem.rows, problem.columns, problem.inner, problem.batch
-    walks_b = panels[0]
     c_strides = _batch_strides(batch, rows * columns)
     # Two nested loops at most: the walk over A is the only one that may not join.
     wide = a.broadcast_to((*batch, rows, inner))
@@ -252,7 +249,7 @@ def _each(
         if walks[0]:
             panels = replace(panels, shape=(packed.size // problem.batch[0],))
         assert parts[0] is not None and parts[2] is not None
-        _emit(b, rest, parts[0], panels, (walks[1:], 0), bias, parts[1], parts[2], attrs)
+        _emit(b, rest, parts[0], panels, walks[1:], bias, parts[1], parts[2], attrs)
 
 
 FLOATS: dict[str, Lowering] = {

@@ -35,6 +35,7 @@ from tilework.ir.opdefs.registry import Info
 from tilework.plan import tiles
 from tilework.plan.builder import Builder, is_constant, view_key
 from tilework.plan.lowering import Lowered, Lowering, Operands
+from tilework.plan.lowerings.matmul import as_matrices, one_for_all
 from tilework.plan.tensor import Tensor, collapse
 
 ELEMENTS = 32768  # a tile, by quant.wit
@@ -198,11 +199,7 @@ def qlinear_matmul(b: Builder, node: Node, inputs: Operands, results: Sequence[I
 
 
 def _matmul(b: Builder, a: Tensor, other: Tensor, follow: Follow, result: Info) -> Lowered:
-    # Vectors become matrices with one row or one column.
-    if len(a.shape) == 1:
-        a = replace(a, shape=(1, *a.shape), strides=(0, *a.strides))
-    if len(other.shape) == 1:
-        other = replace(other, shape=(*other.shape, 1), strides=(*other.strides, 0))
+    a, other = as_matrices(a, other)
     rows, inner, columns = a.shape[-2], a.shape[-1], other.shape[-1]
     if inner == 0:
         return "sums of nothing"
@@ -217,15 +214,10 @@ def _matmul(b: Builder, a: Tensor, other: Tensor, follow: Follow, result: Info) 
     assert batch is not None  # inference has refused it
     c = b.new(follow.dtype, (*batch, rows, columns))
     if c.size == 0:
-        return [_shaped(c, result)]
+        return [b.shaped(c, result.shape)]
     if count(other.shape[:-2]) == 1:
-        # One matrix for all: the batch is so many more rows.
-        other = replace(other, shape=other.shape[-2:], strides=other.strides[-2:])
-        rows = count(a.shape[:-1])
-        flat = a.reshaped((rows, inner)) or b.dense(a).reshaped((rows, inner))
-        assert flat is not None
-        a = flat
-        batch = ()
+        a, other = one_for_all(b, a, other)
+        rows, batch = a.shape[0], ()
     if count(batch) > MATRICES:
         return f"a batch of {count(batch)} matrices"
     if inner != 1 and a.strides[-1] != 1:
@@ -256,13 +248,7 @@ def _matmul(b: Builder, a: Tensor, other: Tensor, follow: Follow, result: Info) 
             more = replace(more, shape=(size,), strides=(1,), offset=more.offset + number * size)
         extents = (rows, inner, columns)
         gemm(b, extents, one, panels, other.dtype, replace(follow, residual=more), sums)
-    return [_shaped(c, result)]
-
-
-def _shaped(tensor: Tensor, info: Info) -> Tensor:
-    view = tensor.reshaped(info.shape)
-    assert view is not None  # dense
-    return view
+    return [b.shaped(c, result.shape)]
 
 
 def pack(b: Builder, matrix: Tensor, dot: Dot = Dot.PROBED) -> tuple[Tensor, int]:

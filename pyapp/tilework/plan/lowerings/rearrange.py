@@ -40,11 +40,8 @@ def blocks(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     else:
         shape = (n, c, h // k, k, w // k, k)
         order = (0, 1, 3, 5, 2, 4) if crd else (0, 3, 5, 1, 2, 4)
-    view = x.reshaped(shape) or b.dense(x).reshaped(shape)
-    assert view is not None  # a dense tensor takes any shape
-    y = b.dense(view.transposed(order)).reshaped(results[0].shape)
-    assert y is not None
-    return [y]
+    turned = b.dense(b.shaped(x, shape).transposed(order))
+    return [b.shaped(turned, results[0].shape)]
 
 
 def triangle(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:

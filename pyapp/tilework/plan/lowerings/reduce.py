@@ -19,6 +19,7 @@ from tilework.plan.tensor import Tensor
 REDUCE = 65536  # elements a tile reads, by the families' .wit files
 SOFTMAX = 8192
 NORM = 16384
+SIDE = 16  # lines side by side in memory that are computed together
 
 OPS: dict[str, reduce.Op] = {
     "reduce_sum": reduce.Op.SUM,
@@ -43,16 +44,6 @@ TOTAL: dict[DType, Kernel] = {INT32: scan.I32_TOTAL, INT64: scan.I64_TOTAL}
 COPIES = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
 
 
-def _lines(b: Builder, lines: int, length: int, inner: int, elements: int) -> tuple[int, int]:
-    """(lines a tile, tiles): about `elements` elements each, spread over the threads."""
-    each = max(elements // max(length, 1), 1)
-    if lines * length >= b.threads * 4096:
-        each = min(each, -(-lines // b.threads))
-    if inner > 1 and each > 16:
-        each = each // 16 * 16
-    return each, -(-lines // each)
-
-
 def reduction(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """y = op of x along its axes; axes apart are brought together first."""
     x = inputs[0]
@@ -73,8 +64,7 @@ def reduction(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
     wide = reduced.broadcast_to(
         tuple(1 if i in axes else extent for i, extent in enumerate(x.shape))
     )
-    view = wide.reshaped(results[0].shape)
-    return [b.dense(wide).reshaped(results[0].shape) or wide] if view is None else [view]
+    return [b.shaped(wide, results[0].shape)]
 
 
 def _reduced(b: Builder, x: Tensor, axes: Sequence[int], op: str) -> Tensor:
@@ -91,7 +81,7 @@ def _reduced(b: Builder, x: Tensor, axes: Sequence[int], op: str) -> Tensor:
         inner = count(x.shape[last + 1 :])
     y = b.new(x.dtype, kept)
     lines = outer * inner
-    each, tiles = _lines(b, lines, axis, inner, REDUCE)
+    each, tiles = b.lines(lines, axis, REDUCE, SIDE if inner > 1 else 1)
     if x.dtype is FLOAT32:
         params = reduce.ReduceParams(outer, axis, inner, tile_outputs=each, op=OPS[op])
         b.emit(reduce.F32_REDUCE, (tiles, 1, 1), params, (x, y))
@@ -112,7 +102,7 @@ def soft(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
     y = b.result(x.dtype, x.shape, x)
     outer, length = count(x.shape[:axis]), x.shape[axis]
     inner = count(x.shape[axis + 1 :])
-    each, tiles = _lines(b, outer * inner, length, inner, SOFTMAX)
+    each, tiles = b.lines(outer * inner, length, SOFTMAX, SIDE if inner > 1 else 1)
     op = softmax.Op.SOFTMAX if node.op == "softmax" else softmax.Op.LOG_SOFTMAX
     params = softmax.SoftmaxParams(outer=outer, axis=length, inner=inner, tile_lines=each, op=op)
     b.emit(softmax.F32_SOFTMAX, (tiles if x.size else 0, 1, 1), params, (x, y))
@@ -121,21 +111,43 @@ def soft(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
 
 def layer_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """y = (x - mean) / sqrt(variance + epsilon) scale + bias."""
-    if any(b.uses(name) for name in node.outputs[1:]):
-        return "mean and deviation are asked for"
-    x, scale, bias = [*inputs, None][:3]
-    y = _norm(b, node, (x, None, scale, bias), False)
-    return y if isinstance(y, str) else [y[0], *(y[0] for _ in node.outputs[1:])]
+    x, *vectors = [*inputs, None][:3]
+    return _alone(b, node, norm.F32_LAYER_NORM, x, vectors)
+
+
+def rms_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """y = x / sqrt(mean(x x) + epsilon) scale."""
+    x, scale = inputs
+    return _alone(b, node, norm.F32_RMS_NORM, x, [scale])
 
 
 def residual_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """The same of x + residual, which is written too when it is read."""
-    x, residual, scale, bias = [*inputs, None][:4]
-    return _norm(b, node, (x, residual, scale, bias), any(map(b.uses, node.outputs[1:])))
+    """layer_norm of x + residual, which is written too when it is read."""
+    x, residual, *vectors = [*inputs, None][:4]
+    return _norm(b, node, norm.F32_LAYER_NORM, x, residual, vectors)
 
 
-def _norm(b: Builder, node: Node, operands: Operands, with_sum: bool) -> Lowered:
-    x, residual, scale, bias = operands
+def residual_rms(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """rms_norm of x + residual, which is written too when it is read."""
+    x, residual, scale = inputs
+    return _norm(b, node, norm.F32_RMS_NORM, x, residual, [scale])
+
+
+def _alone(b: Builder, node: Node, kernel: Kernel, x: Tensor | None, vectors: Operands) -> Lowered:
+    if any(map(b.uses, node.outputs[1:])):
+        return "mean and deviation are asked for"
+    y = _norm(b, node, kernel, x, None, vectors)
+    return y if isinstance(y, str) else [y[0]] * len(node.outputs)
+
+
+def _norm(
+    b: Builder,
+    node: Node,
+    kernel: Kernel,
+    x: Tensor | None,
+    residual: Tensor | None,
+    vectors: Operands,
+) -> Lowered:
     assert x is not None
     if x.dtype is not FLOAT32:
         return f"no kernel for {node.op} of {x.dtype}"
@@ -144,56 +156,17 @@ def _norm(b: Builder, node: Node, operands: Operands, with_sum: bool) -> Lowered
     shape = x.shape[axis:]
     rows, columns = count(x.shape[:axis]), count(shape)
     x = b.dense(x)
-    residual = None if residual is None else b.dense(residual)
-    gamma, beta = (
-        None if vector is None else b.dense(vector.broadcast_to(shape)) for vector in (scale, bias)
-    )
-    total = b.new(x.dtype, x.shape) if with_sum else None
-    y = b.result(x.dtype, x.shape, *(one for one in (x, residual) if one is not None))
-    each, tiles = _lines(b, rows, columns, 1, NORM)
-    params = norm.NormParams(
-        rows=rows, columns=columns, tile_rows=each, epsilon=float(attrs.get("epsilon", 1e-5))
-    )
-    counts = (tiles if x.size else 0, 1, 1)
-    b.emit(norm.F32_LAYER_NORM, counts, params, (x, residual, gamma, beta, y, total))
-    return [y] if total is None else [y, total]
-
-
-def rms_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """y = x / sqrt(mean(x x) + epsilon) scale."""
-    if any(b.uses(name) for name in node.outputs[1:]):
-        return "the deviation is asked for"
-    x, scale = inputs
-    y = _rms(b, node, (x, None, scale), False)
-    return y if isinstance(y, str) else [y[0], *(y[0] for _ in node.outputs[1:])]
-
-
-def residual_rms(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """The same of x + residual, which is written too when it is read."""
-    total = any(map(b.uses, node.outputs[1:]))
-    return _rms(b, node, inputs, total)
-
-
-def _rms(b: Builder, node: Node, operands: Operands, with_sum: bool) -> Lowered:
-    x, residual, scale = operands
-    assert x is not None and scale is not None
-    if x.dtype is not FLOAT32:
-        return f"no kernel for {node.op} of {x.dtype}"
-    attrs: Any = node.attrs
-    axis = attrs["axis"]
-    shape = x.shape[axis:]
-    rows, columns = count(x.shape[:axis]), count(shape)
-    x = b.dense(x)
+    summed = residual is not None and any(map(b.uses, node.outputs[1:]))
     residual = None if residual is None else b.dense(residual.broadcast_to(x.shape))
-    gamma = b.dense(scale.broadcast_to(shape))
-    total = b.new(x.dtype, x.shape) if with_sum else None
+    vectors = [None if one is None else b.dense(one.broadcast_to(shape)) for one in vectors]
+    total = b.new(x.dtype, x.shape) if summed else None
     y = b.result(x.dtype, x.shape, *(one for one in (x, residual) if one is not None))
-    each, tiles = _lines(b, rows, columns, 1, NORM)
+    each, tiles = b.lines(rows, columns, NORM)
     params = norm.NormParams(
         rows=rows, columns=columns, tile_rows=each, epsilon=float(attrs.get("epsilon", 1e-5))
     )
     counts = (tiles if x.size else 0, 1, 1)
-    b.emit(norm.F32_RMS_NORM, counts, params, (x, residual, gamma, y, total))
+    b.emit(kernel, counts, params, (x, residual, *vectors, y, total))
     return [y] if total is None else [y, total]
 
 

@@ -26,14 +26,6 @@ ARG: dict[DType, Kernel] = {
 }  # fmt: skip
 
 
-def _lines(b: Builder, lines: int, length: int, elements: int) -> tuple[int, int]:
-    """(lines a tile, tiles)."""
-    each = max(elements // max(length, 1), 1)
-    if lines * length >= b.threads * 4096:
-        each = min(each, -(-lines // b.threads))
-    return each, -(-lines // each)
-
-
 def _parts(x: Tensor, axis: int) -> tuple[int, int, int]:
     """Extents before, of and behind the axis."""
     return count(x.shape[:axis]), x.shape[axis], count(x.shape[axis + 1 :])
@@ -50,7 +42,7 @@ def cumulate(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) 
     x = b.dense(x)
     outer, axis, inner = _parts(x, attrs["axis"])
     y = b.result(x.dtype, x.shape, x)
-    each, tiles = _lines(b, outer * inner, axis, LINES)
+    each, tiles = b.lines(outer * inner, axis, LINES)
     op = scan.Cumulation.SUM if node.op == "cumsum" else scan.Cumulation.PRODUCT
     exclusive, reverse = (int(bool(attrs.get(name, 0))) for name in ("exclusive", "reverse"))
     params = scan.CumulateParams(outer, axis, inner, each, op, exclusive, reverse)
@@ -69,7 +61,7 @@ def arg(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lo
     x = b.dense(x)
     outer, axis, inner = _parts(x, attrs["axis"])
     y = b.new(INT64, results[0].shape)
-    each, tiles = _lines(b, outer * inner, axis, LINES)
+    each, tiles = b.lines(outer * inner, axis, LINES)
     op = scan.Extreme.LARGEST if node.op == "argmax" else scan.Extreme.SMALLEST
     last = int(bool(attrs.get("select_last_index", 0)))
     b.emit(kernel, (tiles, 1, 1), scan.ArgParams(outer, axis, inner, each, op, last), (x, y))
@@ -89,7 +81,7 @@ def top(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lo
     x = b.dense(x)
     outer, axis, inner = _parts(x, attrs["axis"])
     chosen, places = b.new(FLOAT32, results[0].shape), b.new(INT64, results[1].shape)
-    each, tiles = _lines(b, outer * inner, axis, TOP)
+    each, tiles = b.lines(outer * inner, axis, TOP)
     op = scan.Extreme.LARGEST if attrs.get("largest", 1) else scan.Extreme.SMALLEST
     params = scan.TopParams(outer, axis, inner, k, each, op)
     counts = (tiles if chosen.size else 0, 1, 1)
