@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pytest
+from hypothesis import settings
 
 from tests.browser.in_page.pages import SUITES
 from tests.tally import DESKTOP, Tally, counted
@@ -21,6 +22,10 @@ from tools.project import BUILD, DIST
 
 BUILD_FIRST = "run: python3 build.py build"
 TALLY = pytest.StashKey[Tally]()
+
+# An example takes as long as the machine's other work lets it.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 class OpenPage(Protocol):

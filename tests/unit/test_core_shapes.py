@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tilework.core import shapes
@@ -17,7 +17,6 @@ pytestmark = pytest.mark.unit
 SHAPES = st.lists(st.sampled_from([0, 1, 2, 3]), max_size=4).map(tuple)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(SHAPES, SHAPES, SHAPES)
 def test_broadcast(a: tuple[int, ...], b: tuple[int, ...], c: tuple[int, ...]) -> None:
     try:
@@ -27,7 +26,6 @@ def test_broadcast(a: tuple[int, ...], b: tuple[int, ...], c: tuple[int, ...]) -
     assert shapes.broadcast(a, b, c) == right
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(SHAPES, SHAPES)
 def test_broadcast_strides(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     target = shapes.broadcast(a, b)

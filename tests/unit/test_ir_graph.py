@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tilework.core import errors
 from tilework.core.dtypes import FLOAT32, INT64
-from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented
+from tilework.core.errors import InvalidArgument, InvalidGraph
 from tilework.ir.graph import Constant, Graph, Node, Value
 from tilework.ir.printer import format_graph
 from tilework.ir.reference import run_reference
@@ -55,7 +56,7 @@ def test_a_right_graph_passes() -> None:
         (graph(ADD, inputs=(Value("", FLOAT32, ()),)), InvalidGraph, "input '' is unnamed"),
         (graph(Node("neg", ("x",), ("",))), InvalidGraph, "has no outputs"),
         (graph(Node("add", ("x",), ("y",))), InvalidGraph, "'add' needs 2"),
-        (graph(Node("wobble", ("x",), ("y",))), NotImplemented, "'wobble' is not defined"),
+        (graph(Node("wobble", ("x",), ("y",))), errors.NotImplemented, "'wobble' is not defined"),
     ],
 )
 def test_wrong_graphs_are_told(wrong: Graph, error: type[Exception], message: str) -> None:

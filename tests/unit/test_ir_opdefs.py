@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tilework.core import errors
 from tilework.core.dtypes import BOOL, FLOAT32, INT32, INT64
-from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented
+from tilework.core.errors import InvalidArgument, InvalidGraph
 from tilework.ir.graph import Node
 from tilework.ir.opdefs import OPS, DataDependent, Info, evaluate, infer_node, resolve
 from tilework.ir.opdefs.elementwise import erf
@@ -132,7 +133,7 @@ WRONG: list[tuple[Node, list[Info | None], type[Exception], str]] = [
     (node("add", 1), [f32(2)], InvalidGraph, "1 inputs, 'add' needs 2; input 1 is absent"),
     (node("add", 3), [f32(2)] * 3, InvalidGraph, "3 inputs, 'add' takes at most 2"),
     (node("add", 2, 2), [f32(2)] * 2, InvalidGraph, "2 outputs, 'add' has 1"),
-    (node("wobble", 1), [f32(2)], NotImplemented, "operation 'wobble' is not defined; define it"),
+    (node("wobble", 1), [f32(2)], errors.NotImplemented, "'wobble' is not defined; define it"),
     (node("concat", 1, axis="x"), [f32(2)], InvalidGraph, "are not what 'concat' takes"),
     (node("cast", 1, to="float7"), [f32(2)], InvalidGraph, "cast to unknown dtype 'float7'"),
 ]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tilework.core import errors
 from tilework.core.dtypes import FLOAT32, INT64
 from tilework.core.errors import (
     InvalidArgument,
     InvalidGraph,
     InvalidProtobuf,
     NoSuchFile,
-    NotImplemented,
     TileworkError,
 )
 from tilework.ir.reference import run_reference
@@ -181,7 +181,7 @@ def test_unknown_operators_are_all_named() -> None:
         node("Frobnicate", ["x"], ["a"]),
         helper.make_node("Wobble", ["a"], ["y"], name="w", domain="com.example"),
     ]
-    with pytest.raises(NotImplemented) as caught:
+    with pytest.raises(errors.NotImplemented) as caught:
         load_graph(model(nodes, opsets={"": 17, "com.example": 3}))
     text = str(caught.value)
     assert "ai.onnx.Frobnicate (opset 17, node 'the Frobnicate')" in text
@@ -281,20 +281,20 @@ CONTRADICTIONS: list[tuple[str, type[TileworkError], bytes, str]] = [
     ),
     (
         "opset too old",
-        NotImplemented,
+        errors.NotImplemented,
         model([RELU], opset=5),
         "in ONNX opset 5 it has a form that is not supported, since 6 another",
     ),
-    ("opset too new", NotImplemented, model([RELU], opset=99), "ONNX opset 99"),
+    ("opset too new", errors.NotImplemented, model([RELU], opset=99), "ONNX opset 99"),
     (
         "map",
-        NotImplemented,
+        errors.NotImplemented,
         model([RELU], [helper.make_value_info("x", MAP)]),
         "input 'x': type map is not supported",
     ),
     (
         "input of an unknown dtype",
-        NotImplemented,
+        errors.NotImplemented,
         model([RELU], [value("x", ["n"], 99)]),
         "input 'x': ONNX data type 99",
     ),
@@ -330,7 +330,7 @@ CONTRADICTIONS: list[tuple[str, type[TileworkError], bytes, str]] = [
     ),
     (
         "constant of an unknown dtype",
-        NotImplemented,
+        errors.NotImplemented,
         with_constant(stored_as(99, [1], raw_data=b"12")),
         "initializer 'w': ONNX data type 99",
     ),

@@ -222,7 +222,7 @@ def test_mutated_models_give_typed_errors(seed: int) -> None:
     assert any(results)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=400))
 def test_any_bytes_give_typed_errors(data: bytes) -> None:
     check_only_typed_errors(data)

@@ -332,7 +332,7 @@ def test_packed_bytes_are_what_wasmtime_lowers(tmp_path: Path, path: Path | None
 KINDS = [*wit_reader.SCALARS, "kind"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4), min_size=1, max_size=8))
 def test_any_record_packs_to_its_size_with_each_value_in_place(fields: list[list[str]]) -> None:
     types = [k[0] if len(k) == 1 else f"tuple<{', '.join(k)}>" for k in fields]

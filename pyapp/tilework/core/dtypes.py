@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-# Not by their names: the __eq__ that dataclass writes here returns what NotImplemented is here.
 from tilework.core import errors
 
 

@@ -1,8 +1,9 @@
 """The errors that tilework raises.
 
 Each says what was wrong, where, and what to do. The names of the first group are onnxruntime's,
-so that scripts written for it catch what they expect. All derive from `TileworkError`; those that
-Python has a word for derive from that too.
+so that scripts written for it catch what they expect. `NotImplemented` is Python's word for
+something else: modules say `errors.NotImplemented` and do not import it by name. All derive from
+`TileworkError`; those that Python has a word for derive from that too.
 """
 
 from __future__ import annotations
@@ -93,7 +94,6 @@ class TimedOut(TileworkError, TimeoutError):
 
 class Deadlock(RuntimeException):
     """A wait can never end: nothing is left that could signal what it waits for."""
-
 
 
 

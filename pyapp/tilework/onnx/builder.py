@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from tilework.core import errors
 from tilework.core.config import MESSAGE_DEPTH
 from tilework.core.dtypes import from_onnx
-from tilework.core.errors import InvalidArgument, InvalidGraph, NotImplemented, TileworkError
+from tilework.core.errors import InvalidArgument, InvalidGraph, TileworkError
 from tilework.ir.graph import Constant, Graph, Value
 from tilework.ir.verifier import verify
 from tilework.onnx.attributes import attribute_value
@@ -123,7 +124,9 @@ class Builder:
         self, proto: GraphProto, given: Mapping[str, Constant] | None = None
     ) -> dict[str, Stored]:
         if proto.sparse_initializer:
-            raise NotImplemented(f"graph '{proto.name}': sparse initializers are not supported")
+            raise errors.NotImplemented(
+                f"graph '{proto.name}': sparse initializers are not supported"
+            )
         result: dict[str, Stored] = {}
         for index, tensor in enumerate(proto.initializer):
             where = f"initializer '{tensor.name or f'number {index}'}'"
@@ -157,7 +160,7 @@ class Builder:
                     f"'{domain or 'ai.onnx'}'"
                 )
             elif not domain and opsets[domain] < SETTLED_OPSET and node.op_type not in SETTLED:
-                raise NotImplemented(
+                raise errors.NotImplemented(
                     f"{node.op_type} '{node.name}': in ONNX opset {opsets[domain]} it has a form "
                     f"that is not supported, since {SETTLED_OPSET} another: convert the model with "
                     "onnx.version_converter"
@@ -171,7 +174,7 @@ class Builder:
                 f"node '{node.name or next(iter(node.output), '')}')"
                 for (domain, op_type), (node, opsets) in unknown.items()
             )
-            raise NotImplemented(
+            raise errors.NotImplemented(
                 f"operators that are not implemented: {listed}. Add them in tilework/onnx/ops"
             )
 

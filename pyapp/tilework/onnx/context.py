@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.core import errors
 from tilework.core.config import READ_BACK_LIMIT
 from tilework.core.dtypes import BOOL, BY_NAME, INT64, DType, from_numpy
-from tilework.core.errors import InvalidGraph, NotImplemented
+from tilework.core.errors import InvalidGraph
 from tilework.ir.graph import UNTYPED, Constant, Graph, Node, Value
 from tilework.ir.narrow import convert
 from tilework.ir.opdefs import OPS
@@ -208,9 +209,9 @@ class Context:
         """The error of a node that contradicts its operator's definition."""
         return InvalidGraph(f"{self._where()}: {reason}")
 
-    def unsupported(self, reason: str) -> NotImplemented:
+    def unsupported(self, reason: str) -> errors.NotImplemented:
         """The error of a node whose use of its operator is not implemented."""
-        return NotImplemented(f"{self._where()}: {reason} is not supported")
+        return errors.NotImplemented(f"{self._where()}: {reason} is not supported")
 
     # -- for the model's reader ----------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tilework.core.errors import InvalidProtobuf, NotImplemented
+from tilework.core import errors
+from tilework.core.errors import InvalidProtobuf
 from tilework.ir.graph import Constant, Graph
 from tilework.onnx.builder import Builder
 from tilework.onnx.external import ExternalData
@@ -81,7 +82,7 @@ def _opsets(model: ModelProto) -> dict[str, int]:
     opsets = opset_table(model.opset_import)
     version = opsets.get("")
     if version is not None and not OLDEST_OPSET <= version <= NEWEST_OPSET:
-        raise NotImplemented(
+        raise errors.NotImplemented(
             f"the model uses ONNX opset {version}; {OLDEST_OPSET} to {NEWEST_OPSET} are supported: "
             "convert it with onnx.version_converter"
         )

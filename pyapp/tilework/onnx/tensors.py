@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.core import errors
 from tilework.core.config import MOST_AXES
 from tilework.core.dtypes import (
     BOOL,
@@ -26,7 +27,7 @@ from tilework.core.dtypes import (
     DType,
     from_onnx,
 )
-from tilework.core.errors import InvalidProtobuf, NotImplemented
+from tilework.core.errors import InvalidProtobuf
 from tilework.core.shapes import count
 from tilework.ir.graph import Constant
 from tilework.ir.narrow import of_bits, signed
@@ -87,7 +88,7 @@ def _from_outside(
     external: ExternalData | None, location: str, offset: int, nbytes: int, where: str
 ) -> NDArray[Any]:
     if external is None or external.read is None:
-        raise NotImplemented(
+        raise errors.NotImplemented(
             f"{where}: is packed and lies in external data that only the device has; store it in "
             "the model"
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tilework.core import errors
 from tilework.core.dtypes import BY_ONNX, from_onnx
-from tilework.core.errors import InvalidGraph, NotImplemented
+from tilework.core.errors import InvalidGraph
 from tilework.ir.graph import OPTIONAL, SEQUENCE, UNTYPED, Extent, Value
 from tilework.onnx.proto import TensorTypeProto, TypeProto, ValueInfoProto
 
@@ -18,7 +19,7 @@ def read_value(proto: ValueInfoProto, role: str) -> Value:
         kind = proto.type
         for other in ("map", "sparse_tensor"):
             if kind is not None and kind.has(f"{other}_type"):
-                raise NotImplemented(f"{where}: type {other} is not supported")
+                raise errors.NotImplemented(f"{where}: type {other} is not supported")
         raise InvalidGraph(f"{where}: has no type")
     dtype = from_onnx(tensor.elem_type, where)
     return Value(proto.name, dtype, _extents(tensor, where), wraps)

@@ -19,16 +19,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.core import errors
 from tilework.core.config import FOLD_LIMIT as FOLD_LIMIT
 from tilework.core.config import LARGEST_TENSOR, MOST_AXES
 from tilework.core.dtypes import DType, from_numpy
-from tilework.core.errors import (
-    InvalidArgument,
-    InvalidGraph,
-    NotImplemented,
-    OutOfMemory,
-    TileworkError,
-)
+from tilework.core.errors import InvalidArgument, InvalidGraph, OutOfMemory, TileworkError
 from tilework.ir.graph import Graph, Node
 from tilework.ir.narrow import narrow, widen
 
@@ -87,7 +82,7 @@ class OpDef:
 OPS: dict[str, OpDef] = {}
 
 
-class DataDependent(NotImplemented):
+class DataDependent(errors.NotImplemented):
     """A shape hangs on a tensor's value that is not known before the run."""
 
 
@@ -133,7 +128,7 @@ def opdef(node: Node) -> OpDef:
     """The definition of `node.op`; NotImplemented naming the node when there is none."""
     found = OPS.get(node.op)
     if found is None:
-        raise NotImplemented(
+        raise errors.NotImplemented(
             f"{label(node)}: operation '{node.op}' is not defined; define it in tilework/ir/opdefs"
         )
     return found
