@@ -1,4 +1,4 @@
-"""Cases of the largest byte: signs, tails, gaps between pixels, windows outside."""
+"""Cases of the largest byte, and of the largest float and its place: tails, gaps, signs, outside."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from typing import Any
 import numpy as np
 
 from tests.kernels.harness import INVALID_PARAMS, TOO_SHORT, Case, up
-from tests.kernels.windows import Three, outputs, windows
-from tilework.hal.kernels.pool import I8_MAX_POOL, U8_MAX_POOL, MaxPoolParams
+from tests.kernels.windows import Three, gapped, outputs, values, windows
+from tilework.hal.kernels.pool import (
+    F32_MAX_POOL_PLACED,
+    I8_MAX_POOL,
+    U8_MAX_POOL,
+    MaxPoolParams,
+    PlacedParams,
+)
 
 
 def pool(
@@ -47,6 +53,46 @@ def pool(
     return Case(I8_MAX_POOL if signed else U8_MAX_POOL, counts, params, bindings, found, note=note)
 
 
+def placed(
+    note: str, extents: Three = (1, 6, 7), kernel: Three = (1, 3, 3), stride: Three = (1, 2, 2),
+    dilation: Three = (1, 1, 1), padding: Three = (0, 1, 1), batch: int = 2, channels: int = 5,
+    tile: int = 2, gap: int = 0, turned: bool = False, special: bool = False,
+) -> Case:  # fmt: skip
+    output = outputs(extents, kernel, stride, dilation, padding, padding)
+    x = values(batch, *extents, channels)
+    if special:
+        x[0, :, 1::2] = -np.inf
+        x[0, 0, 2, ::3, 1] = np.nan
+        x[1] = 7  # the first of equals
+    place = (extents[1] * extents[2], extents[2], 1)
+    if turned:
+        place = (1, extents[0], extents[0] * extents[1])
+    pixels = int(np.prod(extents))
+    steps = np.meshgrid(*map(np.arange, extents), indexing="ij")
+    inside = sum(s * p for s, p in zip(steps, place, strict=True))[None, ..., None]
+    shape = (kernel, stride, dilation, padding, output)
+    numbers = windows(np.asarray(inside), *shape, -1).astype(np.int64)
+    seen = windows(x, *shape, -np.inf)
+    # Padding is smaller than minus infinity.
+    order = np.where(numbers < 0, 0, np.where(np.isnan(seen), 3, np.where(seen > -np.inf, 2, 1)))
+    sized = np.where(order == 2, seen, 0)
+    best = np.argmax(np.where(order == order.max(-2, keepdims=True), sized, -1e9), -2)[..., None, :]
+    y = np.take_along_axis(seen, best, -2).reshape(-1, channels)
+    where = np.take_along_axis(np.broadcast_to(numbers, seen.shape), best, -2)[..., 0, :]
+    planes = np.arange(batch)[:, None, None, None, None] * channels + np.arange(channels)
+    params = PlacedParams(
+        batch, channels, extents, output, kernel, stride, dilation, padding, place,
+        channels + gap, tile,
+    )  # fmt: skip
+    return Case(
+        F32_MAX_POOL_PLACED, (up(batch * output[0] * output[1], tile), 1, 1), params,
+        [gapped(x.reshape(-1, channels), channels + gap), np.zeros(y.size, np.float32),
+         np.zeros(y.size, np.int64)],
+        {1: y.ravel(), 2: (where + planes * pixels).ravel()}, note=note,
+    )  # fmt: skip
+
+
+PLACED = placed("placed")
 WHOLE = pool(False, "whole", tile=(64, 64))
 SIZES: dict[str, dict[str, Any]] = {
     "windows": {},
@@ -65,4 +111,17 @@ CASES: list[Case] = [
     *(Case(U8_MAX_POOL, (1, 1, 1), WHOLE.params,
            [b if i != cut or b is None else b[:-1] for i, b in enumerate(WHOLE.bindings)],
            status=TOO_SHORT, note=f"binding {cut} too short") for cut in range(2)),
+    PLACED,
+    placed("special", special=True),
+    placed("gap and many channels", channels=22, gap=3, tile=3),
+    placed("column-major", turned=True),
+    placed("dilated", dilation=(1, 2, 2), stride=(1, 1, 1), special=True),
+    placed("three axes", extents=(3, 4, 5), kernel=(2, 2, 3), special=True, turned=True),
+    placed("nothing inside", extents=(1, 1, 1), kernel=(1, 1, 1), stride=(1, 1, 1)),
+    *(Case(F32_MAX_POOL_PLACED, (1, 1, 1), PLACED.params._replace(**changes), PLACED.bindings,
+           status=INVALID_PARAMS, note=f"{changes}")
+      for changes in ({"tile_rows": 0}, {"kernel": (0, 1, 1)}, {"stride": (1, 0, 1)})),
+    *(Case(F32_MAX_POOL_PLACED, (1, 1, 1), PLACED.params,
+           [b if i != cut or b is None else b[:-1] for i, b in enumerate(PLACED.bindings)],
+           status=TOO_SHORT, note=f"binding {cut} too short") for cut in range(3)),
 ]  # fmt: skip

@@ -69,7 +69,7 @@ def _grid(attrs: Attrs, x: Array, grid: Array) -> tuple[Array, ...]:
             at = np.clip(at, 0, extent - 1)
         elif padding == "reflection":
             at = np.where((at < low) | (at > high), _reflected(at, low, high), at)
-        at = np.nan_to_num(at, nan=-1.0, posinf=1e9, neginf=-1e9)
+        at = np.clip(np.where(np.isnan(at), -1, at), -4, extent + 3)  # further makes no difference
         base = np.floor(at)
         offsets = {"nearest": (0,), "linear": (0, 1), "cubic": (-1, 0, 1, 2)}[mode]
         taps = []
@@ -89,9 +89,11 @@ def _grid(attrs: Attrs, x: Array, grid: Array) -> tuple[Array, ...]:
     which = np.arange(batch).reshape((-1,) + (1,) * len(spatial))
     channels_last = np.moveaxis(x, 1, -1)
     for chosen in product(*axes):
-        weight = np.prod([np.where(inside, w, 0) for _, w, inside in chosen], axis=0)
+        weight = np.prod([w for _, w, _ in chosen], axis=0)
         picked = channels_last[(which, *(index for index, _, _ in chosen))]
-        results += np.moveaxis(picked * weight[..., None], -1, 1)
+        seen = np.all(np.broadcast_arrays(*(inside for _, _, inside in chosen)), axis=0)
+        part = np.where(seen[..., None], picked * weight[..., None], 0)
+        results += np.moveaxis(part, -1, 1)
     return one(results, x.dtype)
 
 
@@ -147,17 +149,17 @@ _MOST_SAMPLES = 4096  # along a bin; more than an image has pixels tells a damag
 def _samples(start: float, length: float, bins: int, ratio: int) -> tuple[Array, int]:
     """(bins, samples) places along one axis of a region."""
     each = length / bins
-    count = ratio if ratio > 0 else ceil(each)
-    if count > _MOST_SAMPLES:
-        raise InvalidArgument(f"{count} samples along a bin; {_MOST_SAMPLES} are possible")
+    if each > _MOST_SAMPLES and ratio <= 0:
+        raise InvalidArgument(f"{each:g} samples along a bin; {_MOST_SAMPLES} are possible")
+    count = ratio if ratio > 0 else ceil(each) if each > 0 else 0
     step = (np.arange(count) + 0.5) / max(count, 1)
     return start + (np.arange(bins)[:, None] + step) * each, count
 
 
 def _corners(at: Array, extent: int) -> tuple[Array, Array, Array]:
     """Lower and upper index and the upper one's weight; the weight is NaN outside the image."""
-    outside = (at < -1) | (at > extent)
-    at = np.clip(at, 0, extent - 1)
+    outside = ~((at >= -1) & (at <= extent))
+    at = np.where(outside, 0, np.clip(at, 0, extent - 1))
     low = np.minimum(np.floor(at).astype(np.int64), extent - 1)
     return low, np.minimum(low + 1, extent - 1), np.where(outside, np.nan, at - low)
 
@@ -185,7 +187,7 @@ def _roi_align(attrs: Attrs, x: Array, rois: Array, batch: Array) -> tuple[Array
                 v * u * image[:, bottom, right],
             )
         )
-        parts = np.nan_to_num(parts)
+        parts = np.where(np.isnan(u) | np.isnan(v), 0, parts)
         if not rows * columns:
             continue
         if attrs["mode"] == "avg":

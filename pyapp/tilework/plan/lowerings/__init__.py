@@ -24,6 +24,7 @@ from tilework.plan.lowerings import (
     recurrent,
     reduce,
     resample,
+    sample,
     scan,
     transformer,
 )
@@ -55,6 +56,7 @@ _FLOATS: dict[str, Lowering] = {
     **recurrent.FLOATS,
     **reduce.FLOATS,
     **resample.FLOATS,
+    **sample.FLOATS,
     **scan.FLOATS,
     **transformer.FLOATS,
 }

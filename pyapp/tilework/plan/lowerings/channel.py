@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tilework.core.dtypes import FLOAT32, INT8, UINT8
-from tilework.core.shapes import count
+from tilework.core.dtypes import FLOAT32, INT8, INT64, UINT8
+from tilework.core.shapes import count, row_major_strides
 from tilework.hal.kernels import norm
 from tilework.hal.kernels.conv import (
     F32_AFFINE,
@@ -18,7 +18,13 @@ from tilework.hal.kernels.conv import (
     Pooling,
     PoolParams,
 )
-from tilework.hal.kernels.pool import I8_MAX_POOL, U8_MAX_POOL, MaxPoolParams
+from tilework.hal.kernels.pool import (
+    F32_MAX_POOL_PLACED,
+    I8_MAX_POOL,
+    U8_MAX_POOL,
+    MaxPoolParams,
+    PlacedParams,
+)
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.pool import pool_window
 from tilework.ir.opdefs.registry import Info
@@ -51,8 +57,9 @@ def pool(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
         return f"no kernel for {node.op} of {x.dtype}"
     if not 3 <= len(x.shape) <= AXES + 2:
         return f"no kernel for {len(x.shape) - 2} spatial axes"
-    if any(b.uses(name) for name in node.outputs[1:]):
-        return "places of the largest are asked for"
+    placed = any(b.uses(name) for name in node.outputs[1:])
+    if placed and kernel is not F32_POOL:
+        return f"no kernel for places of the largest {x.dtype}"
     kind = POOLINGS.get(node.op)
     if kind is None:
         kind = {1: Pooling.LP1, 2: Pooling.LP2}.get(attrs.get("p", 2))
@@ -66,6 +73,8 @@ def pool(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
         made = Window(x.shape[2:], x.shape[2:], ones, ones, zeros, zeros, ones)
     else:
         made = pool_window(attrs, x.shape)
+    if placed:
+        return _placed(b, x, made, shape, bool(attrs.get("storage_order", 0)))
     source = channels_last(b, x)
     y = b.new(x.dtype, tuple(shape[axis] for axis in last(len(shape))))
     rows, each = shape[0] * count(shape[2:-1]), shape[-1] * count(made.kernel)
@@ -92,6 +101,31 @@ def pool(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
     counts = (-(-shape[1] // channels), -(-rows // tile_rows), 1)
     b.emit(kernel, counts, params, (source.tensor, y))
     return [y.transposed(first(len(shape))), *(y for _ in node.outputs[1:])]
+
+
+def _placed(
+    b: Builder, x: Tensor, made: Window, shape: tuple[int, ...], turned: bool
+) -> list[Tensor]:
+    """The largest and their places, row- or column-major."""
+    source, rank = channels_last(b, x), len(shape)
+    outputs = tuple(shape[axis] for axis in last(rank))
+    y, places = b.new(FLOAT32, outputs), b.new(INT64, outputs)
+    steps = row_major_strides(made.inputs)
+    if turned:
+        steps = row_major_strides(made.inputs[::-1])[::-1]
+    rows, each = shape[0] * count(shape[2:-1]), shape[-1] * count(made.kernel) * shape[1]
+    tile_rows = min(max(POOL_WORK // each, 1), -(-rows // b.threads))
+    params = PlacedParams(
+        batch=shape[0],
+        channels=shape[1],
+        **space(made, made.inputs, made.outputs),
+        place=three(steps, 0),
+        x_pixel=source.pixel,
+        tile_rows=tile_rows,
+    )
+    operands = (source.tensor, y, places)
+    b.emit(F32_MAX_POOL_PLACED, (-(-rows // tile_rows), 1, 1), params, operands)
+    return [one.transposed(first(rank)) for one in (y, places)]
 
 
 def affine(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
