@@ -1,7 +1,8 @@
 """Gives mutated models to `InferenceSession` and says how each ended: on the desktop and in a page.
 
 A model ends well with a result or with a typed error of tilework's. Anything else is a bug: another
-exception, more time or memory than is allowed, or device memory that is not given back.
+exception, a kernel or a program that refuses what a lowering gave it, more time or memory than is
+allowed, or device memory that is not given back.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _LARGEST, _RANK = 1 << 15, 32
 # The light models are real networks; those that take long even unmutated are left out.
 _LIGHT = {"test_squeezenet", "test_shufflenet"}
 _LIGHT_SHARE = 0.002
+# Typed, but never a model's fault: a lowering has written a command that cannot be carried out.
+_OURS = (tilework.KernelFailure, tilework.OutOfRange)
 _TRACE = 1500  # characters of a bug's traceback
 
 
@@ -99,11 +102,11 @@ class Fuzzer:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._load_and_run(content, given)
-        except tilework.TileworkError as error:
-            end = type(error).__name__
         except Exception as error:  # noqa: BLE001 - the very thing that is looked for
             end = type(error).__name__
-            bug = traceback.format_exc()[-_TRACE:]
+            ours = isinstance(error, _OURS) and not isinstance(error, tilework.InvalidIndex)
+            if ours or not isinstance(error, tilework.TileworkError):
+                bug = traceback.format_exc()[-_TRACE:]
         return end, bug, device.memory.in_use - before
 
     def _load_and_run(self, content: bytes, given: Mapping[str, Any]) -> None:

@@ -70,6 +70,24 @@ def test_what_is_no_typed_error_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "nobody knows" in fuzzer().run(0).bug
 
 
+def test_what_a_kernel_refuses_is_a_bug_unless_the_data_is_at_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where: dict[str, Any] = {"kernel": "k", "tile": (0, 0, 0), "status": 1, "command": 0}
+    for error, bad in (
+        (tilework.KernelFailure("it will not", **where), True),
+        (tilework.OutOfRange("it will not"), True),
+        (tilework.InvalidIndex("it cannot", **where), False),
+    ):
+
+        def refused(*arguments: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(runner.Fuzzer, "_load_and_run", refused)
+        outcome = fuzzer().run(0)
+        assert (outcome.end, bool(outcome.bug)) == (type(error).__name__, bad)
+
+
 def test_what_takes_too_long_or_keeps_memory_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
 
@@ -132,6 +150,12 @@ FOUND: list[tuple[bytes, type[Exception], str]] = [
         model("MaxPool", [[1, 1, 4, 4]], kernel_shape=[2, 2], pads=[2**20, 2**20, 0, 0]),
         tilework.OutOfMemory,
         "takes",
+    ),
+    (model("ThresholdedRelu", [[4]], alpha=[1.5]), tilework.InvalidGraph, "not one like 1.0"),
+    (
+        model("RotaryEmbedding", [[4, 2, 3, 8], [2, 3, 4], [2, 3, 4]]),
+        tilework.InvalidArgument,
+        "angles for 4 × 3 rows",
     ),
     (model("Transpose", [[4, 4]], perm=1.5), tilework.InvalidGraph, "not what"),
     (

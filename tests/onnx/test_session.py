@@ -236,9 +236,10 @@ def test_an_index_outside_fails_the_run_and_nothing_else() -> None:
         [numpy_helper.from_array(np.ones((9000, 2), np.float32), "table")],
     )
     with InferenceSession(made) as session:
-        with pytest.raises(tilework.KernelFailure, match=r"look-up.*index outside") as caught:
+        with pytest.raises(tilework.InvalidIndex, match=r"look-up.*index outside") as caught:
             session.run(None, {"i": np.array([1, 9000])})
         assert caught.value.kernel == "gather"
+        assert isinstance(caught.value, tilework.InvalidArgument)  # what onnxruntime raises
         assert session.run(None, {"i": np.array([1, -1])})[0].shape == (2, 2)
 
 

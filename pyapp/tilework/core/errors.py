@@ -72,6 +72,10 @@ class KernelFailure(RuntimeException):
         self.command = command
 
 
+class InvalidIndex(KernelFailure, InvalidArgument):
+    """The data that a kernel was given holds an index outside its axis."""
+
+
 class ThreadLost(RuntimeException):
     """A thread was ended in the middle of a submission; later submissions are not affected."""
 

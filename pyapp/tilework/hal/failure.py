@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tilework.core.errors import KernelFailure, ThreadLost
+from tilework.core.errors import InvalidIndex, KernelFailure, ThreadLost
 from tilework.hal._abi import Status
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def failure(program: Program, outcome: Outcome) -> KernelFailure | ThreadLost:
         return _counts_too_large(program, outcome, info)
     words = _WORDS.get(outcome.status, f"it returned {outcome.status}")
     label = f" ({info.label})" if info.label else ""
-    return KernelFailure(
+    kind = InvalidIndex if outcome.status == Status.INDEX_OUT_OF_RANGE else KernelFailure
+    return kind(
         f"kernel {info.kernel}{label} failed in tile {outcome.tile} of {info.counts}: {words}; "
         f"command {outcome.command} of {program.label or 'a program'}, thread {outcome.worker}",
         kernel=info.kernel,

@@ -89,6 +89,8 @@ class Tensor:
     def broadcast_to(self, shape: tuple[int, ...]) -> Tensor:
         """Stride 0 along the axes that repeat; the shape must fit."""
         lead = len(shape) - len(self.shape)
+        # infer has checked it; without this, a kernel would read what lies behind the tensor.
+        assert all(own in (1, wide) for own, wide in zip(self.shape, shape[lead:], strict=True))
         strides = [
             0 if extent == 1 and wide != 1 else stride
             for extent, wide, stride in zip(self.shape, shape[lead:], self.strides, strict=True)

@@ -202,6 +202,13 @@ def _infer_rotary(node: Node, infos: Sequence[Info | None]) -> list[Info]:
         raise fail(node, infos, f"{features} features cannot be rotated: even, at most all")
     if cos.shape != sin.shape or cos.shape[-1:] != (features // 2,):
         raise fail(node, infos, f"cos and sin must have {features // 2} as their last extent")
+    positions = infos[3] if len(infos) > 3 else None
+    if len(cos.shape) != (3 if positions is None else 2):
+        raise fail(node, infos, "cos and sin must have 2 axes with positions, else 3")
+    batch, rows = x.shape[0], x.shape[-2] if len(x.shape) == 4 else x.shape[1]
+    angles = cos.shape[:-1] if positions is None else positions.shape
+    if angles not in ((batch, rows), (1, rows)):
+        raise fail(node, infos, f"there must be angles for {batch} × {rows} rows")
     return [Info(x.dtype, x.shape)]
 
 

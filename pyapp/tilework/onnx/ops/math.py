@@ -49,6 +49,9 @@ direct(
 def _attributed(op: str, defaults: Mapping[str, Any]) -> Build:
     def build(ctx: Context, node: OnnxNode) -> str:
         attrs = {name: node.attrs.get(name, value) for name, value in defaults.items()}
+        for name, default in defaults.items():
+            if not isinstance(attrs[name], str if isinstance(default, str) else float | int):
+                raise ctx.invalid(f"{name} is {attrs[name]!r}, not one like {default!r}")
         return ctx.emit(op, *node.inputs, **attrs)
 
     return build
