@@ -304,14 +304,27 @@ def where_masked(m: Maker, q: str, k: str, v: str) -> str:
     return attend(m, scores, heads(m, v, (0, 2, 1, 3)))
 
 
-def three_axes(m: Maker, q: str, k: str, v: str) -> str:
-    def flat(x: str) -> str:
-        split = heads(m, x, (0, 2, 1, 3))
-        return str(m.op("reshape", split, shape=(BATCH * HEADS, ROWS, SIZE), allow_zero=0))
+def joined(m: Maker, x: str) -> str:
+    split = heads(m, x, (0, 2, 1, 3))
+    return str(m.op("reshape", split, shape=(BATCH * HEADS, ROWS, SIZE), allow_zero=0))
 
-    key = m.op("transpose", flat(k), perm=(0, 2, 1))
-    weights = m.op("softmax", m.op("matmul", flat(q), key), axis=-1)
-    context = m.op("matmul", weights, flat(v))
+
+def three_axes(m: Maker, q: str, k: str, v: str) -> str:
+    key = m.op("transpose", joined(m, k), perm=(0, 2, 1))
+    return weighted(m, m.op("matmul", joined(m, q), key), joined(m, v))
+
+
+def masked_in_four_axes(m: Maker, q: str, k: str, v: str) -> str:
+    key = m.op("transpose", joined(m, k), perm=(0, 2, 1))
+    scores = m.op("matmul", joined(m, q), key)
+    scores = m.op("reshape", scores, shape=(BATCH, HEADS, ROWS, ROWS), allow_zero=0)
+    scores = m.op("add", scores, mask(m))
+    scores = m.op("reshape", scores, shape=(BATCH * HEADS, ROWS, ROWS), allow_zero=0)
+    return weighted(m, scores, joined(m, v))
+
+
+def weighted(m: Maker, scores: str, v: str) -> str:
+    context = m.op("matmul", m.op("softmax", scores, axis=-1), v)
     split = m.op("reshape", context, shape=(BATCH, HEADS, ROWS, SIZE), allow_zero=0)
     turned = m.op("transpose", split, perm=(0, 2, 1, 3))
     return str(m.op("reshape", turned, shape=(BATCH, ROWS, HEADS * SIZE), allow_zero=0))
@@ -319,6 +332,7 @@ def three_axes(m: Maker, q: str, k: str, v: str) -> str:
 
 SPELLINGS: list[Spelling] = [
     scaled_after, scaled_before, scaled_in_the_projection, scaled_on_both, where_masked, three_axes,
+    masked_in_four_axes,
 ]  # fmt: skip
 
 
@@ -376,6 +390,19 @@ def test_a_scale_after_the_mask_is_no_attention() -> None:
     weights = m.op("softmax", m.op("mul", masked, m.constant(0.5)), axis=-1)
     graph = m.graph(m.op("matmul", weights, v))
     feeds = {name: f32(2, 3, 5, 5, seed=i) for i, name in enumerate("qkv")} | {"m": f32(5, 5)}
+    _, fired = rewritten(graph, feeds)
+    assert fired["attention"] == 0
+
+
+def test_scores_that_are_cut_otherwise_are_no_attention() -> None:
+    m = Maker()
+    q, k, v = (m.input(name, [6, 4, 4]) for name in "qkv")
+    scores = m.op("matmul", q, m.op("transpose", k, perm=(0, 2, 1)))
+    scores = m.op("reshape", scores, shape=(3, 8, 4), allow_zero=0)
+    masked = m.op("add", scores, m.input("m", [8, 4]))
+    masked = m.op("reshape", masked, shape=(6, 4, 4), allow_zero=0)
+    graph = m.graph(m.op("matmul", m.op("softmax", masked, axis=-1), v))
+    feeds = {name: f32(6, 4, 4, seed=i) for i, name in enumerate("qkv")} | {"m": f32(8, 4)}
     _, fired = rewritten(graph, feeds)
     assert fired["attention"] == 0
 

@@ -1,12 +1,14 @@
 """Softmax attention, as exporters write it, → attention(q, k, v, mask).
 
 Reads from softmax(…) @ v upwards: an additive mask, a scale as division or product of the scores or
-of q and k, then q @ kᵀ. Transposes are left to the planner, for which they are views. Needs
-shapes; refuses whatever it does not know for certain.
+of q and k, then q @ kᵀ. Where heads are joined to the batch, the scores may be taken apart
+for their mask. Transposes are left to the planner, for which they are views. Needs shapes; refuses
+whatever it does not know for certain.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +20,7 @@ from tilework.passes.editor import Editor
 
 # A Where that writes at most this hides a key: exp(x - max) is 0 whatever is added to it.
 HIDING = -1e9
+_STEPS = ("mul", "div", "reshape")  # between the product and the mask
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class _Scores:
     scale: float = 1.0
     mask: str = ""
     shape: tuple[int, ...] = ()
+    lead: tuple[int, int] | None = None  # batch and heads, where both are one axis of the scores
     new: list[Node] = field(default_factory=list)
 
 
@@ -55,6 +59,7 @@ def _read(editor: Editor, name: str, shape: tuple[int, ...], out: str) -> _Score
     found = _Scores(shape=shape)
     while True:
         node = editor.producer(name)
+        before = found.mask
         if node is None or not editor.used_once(name) or editor.concrete(name) != shape:
             return None
         if node.op == "matmul":
@@ -71,17 +76,47 @@ def _read(editor: Editor, name: str, shape: tuple[int, ...], out: str) -> _Score
                 return None
             name, found.mask = picked
         elif node.op == "where" and not found.mask and found.scale == 1.0:
-            step_name = _where_mask(editor, node, found, out)
+            step_name = _where_mask(editor, node, found, shape, out)
             if step_name is None:
                 return None
             name = step_name
+        elif node.op == "reshape":
+            apart = editor.concrete(node.inputs[0])
+            if apart is None or not _same_matrices(apart, shape):
+                return None
+            name, shape = node.inputs[0], apart
         else:
             return None
+        if found.mask != before and len(found.shape) == 3:
+            found.lead = (1, shape[0]) if len(shape) == 3 else (shape[0], shape[1])
+    if shape != found.shape:
+        return None
     q, q_factor = _unscaled(editor, node.inputs[0])
     k, k_factor = _unscaled(editor, node.inputs[1])
     found.q, found.k = q, k
     found.scale *= q_factor * k_factor
+    if len(shape) == 3 and found.lead is None:
+        found.lead = _joined(editor, q, shape[0])
     return found
+
+
+def _same_matrices(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether both are so many matrices of the same size, one behind the other."""
+    return (
+        {len(one), len(other)} <= {3, 4}
+        and one[-2:] == other[-2:]
+        and math.prod(one[:-2]) == math.prod(other[:-2])
+    )
+
+
+def _joined(editor: Editor, q: str, matrices: int) -> tuple[int, int]:
+    """Batch and heads of a q that is reshaped from both; one batch of all heads else."""
+    node = editor.producer(q)
+    if node is not None and node.op == "reshape":
+        joined, apart = editor.concrete(q), editor.concrete(node.inputs[0])
+        if joined and apart and len(apart) == 4 and _same_matrices(apart, joined):
+            return apart[0], apart[1]
+    return 1, matrices
 
 
 def _scalar_step(editor: Editor, node: Node) -> tuple[str, float] | None:
@@ -116,7 +151,7 @@ def _score_operand(
     """(scores, mask): the operand that comes from a matmul, and the other one."""
     for scores, mask in (node.inputs, node.inputs[::-1]):
         producer = editor.producer(scores)
-        if producer is None or producer.op not in ("matmul", "mul", "div"):
+        if producer is None or producer.op not in ("matmul", *_STEPS):
             continue
         if editor.concrete(scores) != shape or not _leads_to_matmul(editor, scores):
             continue
@@ -128,15 +163,20 @@ def _score_operand(
 
 def _leads_to_matmul(editor: Editor, name: str) -> bool:
     node = editor.producer(name)
-    while node is not None and node.op in ("mul", "div"):
-        step = _scalar_step(editor, node)
-        if step is None:
-            return False
-        node = editor.producer(step[0])
+    while node is not None and node.op in _STEPS:
+        inner = node.inputs[0]
+        if node.op != "reshape":
+            step = _scalar_step(editor, node)
+            if step is None:
+                return False
+            inner = step[0]
+        node = editor.producer(inner)
     return node is not None and node.op == "matmul"
 
 
-def _where_mask(editor: Editor, node: Node, found: _Scores, out: str) -> str | None:
+def _where_mask(
+    editor: Editor, node: Node, found: _Scores, shape: tuple[int, ...], out: str
+) -> str | None:
     """Where(condition, scores, -inf) or the reverse → an additive mask; gives the scores."""
     condition, yes, no = node.inputs
     for scores, filler, swapped in ((yes, no, False), (no, yes, True)):
@@ -144,7 +184,7 @@ def _where_mask(editor: Editor, node: Node, found: _Scores, out: str) -> str | N
         if number is None or number > HIDING or not _leads_to_matmul(editor, scores):
             continue
         wide = editor.concrete(condition)
-        if wide is None or broadcast_two(found.shape, wide) != found.shape:
+        if wide is None or broadcast_two(shape, wide) != shape:
             return None
         zero = editor.add_constant(f"{out}@zero", np.zeros((), np.float32))
         hidden = editor.add_constant(f"{out}@hidden", np.array(number, np.float32))
@@ -187,13 +227,16 @@ def _rewrite(editor: Editor, node: Node, scores: _Scores) -> None:
     editor.declare(turned, out, k_shape)
     inputs, outputs = [scores.q, turned, v], out
     if rank == 3:
+        assert scores.lead is not None  # _read has found it
         for index, (name, shape) in enumerate(
             ((scores.q, shapes[scores.q]), (turned, k_shape), (v, shapes[v]))
         ):
             four = f"{out}@{'qkv'[index]}4"
-            new.append(_reshape(name, four, (1, *shape), node.origin))
-            inputs[index] = editor.declare(four, out, (1, *shape))
-        outputs = editor.declare(f"{out}@4", out, (1, *shapes[scores.q][:2], shapes[v][-1]))
+            apart = (*scores.lead, *shape[1:])
+            new.append(_reshape(name, four, apart, node.origin))
+            inputs[index] = editor.declare(four, out, apart)
+        whole = (*scores.lead, shapes[scores.q][1], shapes[v][-1])
+        outputs = editor.declare(f"{out}@4", out, whole)
     if scores.mask:
         inputs.append(scores.mask)
     new.append(
