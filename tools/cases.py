@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.dependencies import pin
-from tools.project import BUILD, ROOT, remove, replace_file
+from tools.project import BUILD, ROOT, BuildError, remove, replace_file
 from tools.steps import Line, step
 
 FOLDER = BUILD / "conformance" / "onnx"
@@ -42,6 +42,20 @@ _RANDOM = {
 }
 
 Item = tuple[str, str, bytes]  # name, kind, message
+
+
+def read_index() -> list[dict[str, Any]]:
+    """The cases, each with its places in the pieces."""
+    if not INDEX.is_file():
+        raise BuildError(f"{INDEX} is not there; run: build.py conformance --suite onnx")
+    index: list[dict[str, Any]] = json.loads(INDEX.read_text("utf-8"))
+    return index
+
+
+def read_pack() -> tuple[list[dict[str, Any]], list[bytes]]:
+    """The index and the pieces."""
+    pieces = sorted(FOLDER.glob("*.bin"), key=lambda path: int(path.stem))
+    return read_index(), [path.read_bytes() for path in pieces]
 
 
 @dataclass(frozen=True, slots=True)

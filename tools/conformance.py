@@ -24,7 +24,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.cases import FOLDER, INDEX, make_pack
+from tools import case_pages
+from tools.cases import make_pack, read_index, read_pack
 from tools.project import PACKAGE, BuildError
 from tools.steps import Line
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--failures", action="store_true")
     options = parser.parse_args(arguments)
     make_pack()
-    index = json.loads(INDEX.read_text(encoding="utf-8"))
+    index = read_index()
     suites = [name for name in options.suite if name != "onnx"]
     numbers = [n for n, case in enumerate(index) if _asked(case, options.only, suites)]
     if not numbers:
@@ -102,8 +103,7 @@ def _on_the_desktop(
 
     from tests.conformance.runner import Pack, run_case
 
-    pieces = sorted(FOLDER.glob("*.bin"), key=lambda path: int(path.stem))
-    pack = Pack(index, [path.read_bytes() for path in pieces])
+    pack = Pack(*read_pack())
     rows = []
     for done, number in enumerate(numbers):
         tell(f"{done} of {len(numbers)}, {index[number]['case']}")
@@ -114,39 +114,19 @@ def _on_the_desktop(
 def _in_chromium(
     index: Sequence[dict[str, Any]], numbers: Sequence[int], threads: int, tell: Tell
 ) -> list[Row]:
-    from tests.browser.in_page.outside import host, run
-    from tools.engines import ENGINES
-    from tools.project import DIST
-    from tools.web_host import Host
+    def task(left: Sequence[int]) -> object:
+        return {"numbers": left, "threads": threads}
 
-    site = host(DIST, isolated=True)
-    site = Host({**site.folders, "/conformance/": FOLDER}, site.headers, site.files)
-    rows: list[Row] = []
-    left = list(numbers)
-    while left:
-        with ENGINES["chromium"].open(site) as page:
-            task = {"numbers": left, "threads": threads}
-            ended = run(page, _ENTRY, task, registered=True, seconds=PATIENCE, tell=tell)
-            console = page.console[-10:]
-        rows += ended.rows
-        left = left[len(ended.rows) :]
-        if not left:
-            break
-        if not ended.running:
-            raise BuildError(
-                f"the page failed: {ended.fault}", "\n".join([*ended.printed[-20:], *console])
-            )
-        case = index[left.pop(0)]
-        rows.append(
-            {
-                "suite": case["suite"],
-                "case": case["case"],
-                "status": "failed",
-                "where": "",
-                "reason": f"the page did not come back: {ended.fault}",
-            }
-        )
-    return rows
+    found = case_pages.rows(_ENTRY, numbers, task, PATIENCE, tell)
+    return [
+        _lost(index[number], row) if isinstance(row, str) else row
+        for number, row in zip(numbers, found, strict=True)
+    ]
+
+
+def _lost(case: dict[str, Any], reason: str) -> Row:
+    names = {"suite": case["suite"], "case": case["case"]}
+    return {**names, "status": "failed", "where": "", "reason": reason}
 
 
 # -- words ---------------------------------------------------------------------------------------

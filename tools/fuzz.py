@@ -28,7 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tools.cases import FOLDER, make_pack
+from tools import case_pages
+from tools.cases import make_pack
 from tools.project import ROOT, BuildError
 from tools.steps import Line
 
@@ -212,28 +213,16 @@ def _on_the_desktop(first: int, end: int, seed: int, figures: Figures, tell: Tel
 def _in_a_page(
     first: int, end: int, seed: int, threads: int, figures: Figures, tell: Tell
 ) -> None:
-    from tests.browser.in_page.outside import host, run
-    from tools.engines import ENGINES
-    from tools.project import DIST
-    from tools.web_host import Host
+    def task(left: Sequence[int]) -> object:
+        return {"first": left[0], "end": left[-1] + 1, "seed": seed, "threads": threads}
 
-    site = host(DIST, isolated=True)
-    site = Host({**site.folders, "/conformance/": FOLDER}, site.headers, site.files)
-    while first < end:
-        task = {"first": first, "end": end, "seed": seed, "threads": threads}
-        with ENGINES["chromium"].open(site) as page:
-            ended = run(page, _ENTRY, task, registered=True, seconds=PAGE, tell=tell)
-            console = page.console[-10:]
-        for row in ended.rows:
+    numbers = range(first, end)
+    found = case_pages.rows(_ENTRY, numbers, task, PAGE, tell)
+    for number, row in zip(numbers, found, strict=True):
+        if isinstance(row, str):
+            figures.lost(number, row)
+        else:
             figures.add(row)
-        first += len(ended.rows)
-        if first < end:
-            if not ended.running:
-                raise BuildError(
-                    f"the page failed: {ended.fault}", "\n".join([*ended.printed[-20:], *console])
-                )
-            figures.lost(first, f"the page did not come back: {ended.fault}")
-            first += 1
 
 
 if __name__ == "__main__":

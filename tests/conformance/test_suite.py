@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from functools import cache
 
 import pytest
 
 from tests.conformance.runner import Pack, Row, run_cases
-from tools.cases import FOLDER, INDEX
+from tools.cases import read_pack
 from tools.conformance import kind
 
 pytestmark = pytest.mark.onnx
@@ -20,11 +19,7 @@ CASES = {"node": 1884, "simple": 23, "pytorch-converted": 82, "pytorch-operator"
 
 @cache
 def pack() -> Pack:
-    if not INDEX.is_file():
-        pytest.fail(f"{INDEX} is not there; run: build.py conformance --suite onnx")
-    pieces = sorted(FOLDER.glob("*.bin"), key=lambda path: int(path.stem))
-    index = json.loads(INDEX.read_text(encoding="utf-8"))
-    return Pack(index, [path.read_bytes() for path in pieces])
+    return Pack(*read_pack())
 
 
 @cache

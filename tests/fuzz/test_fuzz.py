@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from functools import cache
 from random import Random
@@ -19,18 +18,14 @@ from tests.fuzz import runner
 from tests.fuzz.mutate import KINDS, mutate, put_together, take_apart
 from tests.fuzz.runner import Fuzzer
 from tilework.onnx.proto import ModelProto
-from tools.cases import FOLDER, INDEX
+from tools.cases import read_pack
 
 pytestmark = pytest.mark.onnx
 
 
 @cache
 def fuzzer() -> Fuzzer:
-    if not INDEX.is_file():
-        pytest.fail(f"{INDEX} is not there; run: build.py conformance --suite onnx")
-    pieces = sorted(FOLDER.glob("*.bin"), key=lambda path: int(path.stem))
-    index = json.loads(INDEX.read_text(encoding="utf-8"))
-    return Fuzzer(Pack(index, [path.read_bytes() for path in pieces]), seed=0)
+    return Fuzzer(Pack(*read_pack()), seed=0)
 
 
 def test_what_is_put_together_says_what_was_taken_apart() -> None:

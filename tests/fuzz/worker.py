@@ -21,7 +21,7 @@ sys.path.insert(0, str(PACKAGE.parent))
 from tests.conformance.runner import Pack
 from tests.fuzz.runner import Fuzzer
 from tilework.core.config import LARGEST_TENSOR
-from tools.cases import FOLDER, INDEX
+from tools.cases import read_pack
 
 # Bytes that a model may take more than the process had: the largest operand, result and a copy.
 GROWTH = 3 * LARGEST_TENSOR
@@ -43,9 +43,7 @@ def memory(field: str) -> int:
 def main(arguments: list[str]) -> None:
     """Runs them; see above."""
     seed, first, step, end = map(int, arguments)
-    pieces = sorted(FOLDER.glob("*.bin"), key=lambda path: int(path.stem))
-    index = json.loads(INDEX.read_text(encoding="utf-8"))
-    fuzzer = Fuzzer(Pack(index, [path.read_bytes() for path in pieces]), seed)
+    fuzzer = Fuzzer(Pack(*read_pack()), seed)
     for done, number in enumerate(range(first, end, step)):
         if done % _COLLECT == 0:
             gc.collect()
