@@ -4,6 +4,7 @@ NumPy as panel.h says (tests/kernels/test_quant.py has the others, in every form
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,16 @@ from tilework.hal.kernels.quant import (
     F32_QUANTIZE,
     F32_QUANTIZE_DYNAMIC,
     F32_RANGE,
+    I8_CONV,
+    I8_DEPTHWISE,
+    I8_DEPTHWISE_PACK,
     I8_GEMM,
     I8_GEMM_PACK_B,
-    U8_COLUMNS,
     Activation,
     BlocksPackParams,
     BlocksParams,
-    ColumnsParams,
+    ConvParams,
+    DepthwisePackParams,
     Dot,
     DynamicParams,
     GemmParams,
@@ -101,48 +105,6 @@ def lines(
     return Case(F32_QUANTIZE, counts, params, given, {3: found}, note=note)
 
 
-def columns(
-    n: int,
-    c: int,
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int] = (1, 1),
-    dilation: tuple[int, int] = (1, 1),
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
-    zero: int | None = None,
-    tile: int = 2,
-) -> Case:
-    """`pads` are top, left, bottom, right."""
-    rng = np.random.default_rng(n + c + sum(size))
-    x = rng.integers(0, 256, (n, c, *size)).astype(np.uint8)
-    wide = np.pad(
-        x, ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])), constant_values=zero or 0
-    )
-    outputs = [
-        (extent - (k - 1) * d - 1) // s + 1
-        for extent, k, d, s in zip(wide.shape[2:], kernel, dilation, stride, strict=True)
-    ]
-    y = np.zeros((n, c, *kernel, *outputs), np.uint8)
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            rows, across = (
-                slice(k * d, k * d + (o - 1) * s + 1, s)
-                for k, d, o, s in zip((i, j), dilation, outputs, stride, strict=True)
-            )
-            y[:, :, i, j] = wide[:, :, rows, across]
-    params = ColumnsParams(
-        channels=c, height=size[0], width=size[1], out_height=outputs[0], out_width=outputs[1],
-        kernel_height=kernel[0], kernel_width=kernel[1], stride_height=stride[0],
-        stride_width=stride[1], dilation_height=dilation[0], dilation_width=dilation[1],
-        pad_top=pads[0], pad_left=pads[1], tile_lines=tile,
-    )  # fmt: skip
-    value = None if zero is None else np.array([zero], np.uint8)
-    given = [x.ravel(), value, np.zeros(y.size, np.uint8)]
-    counts = (up(c * kernel[0] * kernel[1], tile), 1, n)
-    note = f"{size} {kernel} {stride} {dilation} {pads}"
-    return Case(U8_COLUMNS, counts, params, given, {2: y.ravel()}, note=note)
-
-
 # -- a product ------------------------------------------------------------------------------------
 
 K, N, M = 10, 11, 3
@@ -150,17 +112,19 @@ PADDED, ORDER, REST = 16, 16, 4
 
 
 def wide_panels(b: Array) -> Array:
-    """int8 B (K, N) in panels of the form WIDE."""
+    """int8 B (k, n) in panels of the form WIDE."""
     panels = []
-    for j in range(0, N, 8):
-        columns = np.zeros((PADDED, 8), np.int8)
+    k, padded = b.shape[0], up(b.shape[0], 8) * 8
+    order, rest = up(padded, 32) * 16, (padded // 256 + 1) * 4
+    for j in range(0, b.shape[1], 8):
+        columns = np.zeros((padded, 8), np.int8)
         part = b[:, j : j + 8]
-        columns[:K, : part.shape[1]] = part
+        columns[:k, : part.shape[1]] = part
         head = np.zeros(16, np.int32)
         head[:8] = columns.sum(axis=0)
-        pairs = columns.reshape(PADDED // 2, 2, 8).transpose(0, 2, 1)
+        pairs = columns.reshape(padded // 2, 2, 8).transpose(0, 2, 1)
         panels += [head.view(np.uint8), np.ascontiguousarray(pairs).view(np.uint8).ravel()]
-        panels.append(np.zeros(ORDER + REST * 36, np.uint8))
+        panels.append(np.zeros(order + rest * 36, np.uint8))
     return np.concatenate(panels)
 
 
@@ -190,6 +154,7 @@ def products() -> list[Case]:
         given: dict[str, Any] = dict.fromkeys(GemmParams._fields, 0)
         given |= {"m": M, "n": N, "k": K, "lda": K, "ldc": N, "ldr": N, "tile_m": 2, "tile_n": 8}
         given |= {"b_signed": 1, "target": target, "activation": Activation.NONE}
+        given |= {"least": -128, "most": 255}
         return GemmParams(**(given | more))
 
     def product(name: str, made: GemmParams, c: Array, wanted: Array, **more: Any) -> Case:
@@ -229,6 +194,200 @@ def products() -> list[Case]:
              note="short"),
     ]  # fmt: skip
     return cases
+
+
+# -- convolutions ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution of bytes over two axes, channels last; `pixel` is x's, 0 when dense."""
+
+    note: str
+    groups: int = 1
+    channels: int = 3  # of each group
+    filters: int = 5
+    size: tuple[int, int] = (5, 6)
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (1, 1)
+    images: int = 1
+    pixel: int = 0
+    signed: bool = False
+    w_signed: bool = True
+    w_zeros: bool = False
+    target: Target = Target.BYTE
+    activation: Activation = Activation.NONE
+    least: int = -128
+    most: int = 255
+    residual: bool = False
+    depthwise: bool = False
+
+    def bytes_of(self, rng: np.random.Generator, signed: bool, *shape: int) -> Array:
+        values = rng.integers(0, 256, shape).astype(np.uint8)
+        return np.asarray(values.view(np.int8) if signed else values)
+
+    def outputs(self) -> tuple[int, ...]:
+        axes = zip(self.size, self.kernel, self.stride, self.dilation, self.padding, strict=True)
+        return tuple((n + 2 * p - (k - 1) * d - 1) // s + 1 for n, k, s, d, p in axes)
+
+    def windows(self, x: Array, zero: int) -> Array:
+        """(n, oh, ow, kh, kw, c) of x (n, h, w, c) as int64."""
+        wide = np.pad(
+            x.astype(np.int64),
+            ((0, 0), *((p, p) for p in self.padding), (0, 0)),
+            constant_values=zero,
+        )
+        oh, ow = self.outputs()
+        (sh, sw), (dh, dw) = self.stride, self.dilation
+        rows = [
+            wide[:, i * dh : i * dh + (oh - 1) * sh + 1 : sh, j * dw : j * dw + (ow - 1) * sw + 1 : sw]
+            for i in range(self.kernel[0])
+            for j in range(self.kernel[1])
+        ]
+        return np.stack(rows, axis=3).reshape(self.images, oh, ow, *self.kernel, -1)
+
+    def cases(self) -> list[Case]:
+        """The convolution, after packing where that is a kernel of its own."""
+        rng = np.random.default_rng(len(self.note) + self.groups * 7 + self.channels)
+        groups, channels, filters = self.groups, self.channels, self.filters
+        all_x, all_y = groups * channels, groups * filters
+        x = self.bytes_of(rng, self.signed, self.images, *self.size, all_x)
+        w = self.bytes_of(rng, self.w_signed, all_y, *self.kernel, channels)
+        x_zero = self.bytes_of(rng, self.signed, 1)
+        w_zero = self.bytes_of(rng, self.w_signed, all_y if self.w_zeros else 1)
+        wide = w.astype(np.int64) - w_zero.reshape(-1, 1, 1, 1).astype(np.int64)
+        seen = self.windows(x, int(x_zero[0])) - int(x_zero[0])
+        seen = seen.reshape(*seen.shape[:-1], groups, channels)
+        sums = np.einsum(
+            "nyxhwgc,gfhwc->nyxgf", seen, wide.reshape(groups, filters, *self.kernel, channels)
+        ).reshape(*seen.shape[:3], all_y)
+        x_scale, y_scale = np.array([0.02], np.float32), np.array([3.5], np.float32)
+        w_scale = (rng.random(all_y) * 0.05 + 0.01).astype(np.float32)
+        floats = self.target is Target.FLOAT
+        whole = self.target in (Target.BYTE, Target.SIGNED_BYTE)
+        signed = self.target is Target.SIGNED_BYTE
+        y_zero = self.bytes_of(rng, signed, 1)
+        bias = values(all_y) if floats else rng.integers(-9000, 9000, all_y).astype(np.int32)
+        residual = values(*sums.shape) if self.residual else None
+        dtype: Any = np.int8 if signed else np.uint8
+        if whole:
+            factor = w_scale * x_scale / y_scale
+            y = np.rint((sums + bias).astype(np.float32) * factor) + float(y_zero[0])
+            low, high = (-128, 127) if signed else (0, 255)
+            wanted = np.clip(y, max(self.least, low), min(self.most, high)).astype(dtype)
+        elif floats:
+            wanted = sums * (x_scale.astype(np.float64) * w_scale) + bias
+            if self.activation is Activation.RELU:
+                wanted = np.maximum(wanted, 0)
+            wanted = wanted if residual is None else wanted + residual
+            dtype = np.float32
+        else:
+            wanted, dtype = sums.astype(np.int32), np.int32
+        pixel = self.pixel or all_x
+        stored = np.full((*x.shape[:3], pixel), 77, np.uint8).view(x.dtype)
+        stored[..., :all_x] = x
+        flat = stored.ravel()[: stored.size - (pixel - all_x)]
+        oh, ow = self.outputs()
+        tile = 2 if self.depthwise else 7
+        params = ConvParams(
+            batch=self.images, groups=groups, channels=channels, filters=filters,
+            input=(1, *self.size), output=(1, oh, ow), kernel=(1, *self.kernel),
+            stride=(1, *self.stride), dilation=(1, *self.dilation), padding=(0, *self.padding),
+            x_pixel=pixel, y_pixel=all_y, residual_pixel=all_y, tile_pixels=tile, tile_filters=8,
+            x_signed=int(self.signed), w_signed=int(self.w_signed), target=self.target,
+            activation=self.activation, least=self.least, most=self.most,
+        )  # fmt: skip
+        after = [
+            x_scale if floats or whole else None,
+            w_scale if floats or whole else None,
+            y_scale if whole else None,
+            y_zero if whole else None,
+            bias if floats or whole else None,
+            None if residual is None else residual.ravel(),
+            np.zeros(wanted.size, dtype),
+        ]
+        within = Tolerance(4, 1e-5) if floats else Tolerance()
+        taps = self.kernel[0] * self.kernel[1]
+        if self.depthwise:
+            packed = self.blocks(wide.reshape(all_y, taps))
+            packs = DepthwisePackParams(all_y, taps, int(self.w_signed), 1)
+            given = [w.ravel(), w_zero, np.zeros(packed.size, np.uint8)]
+            scratch = 13 * up(all_y, 16) * 16 + 8 * taps + 64
+            counts = (1, up(self.images * oh, tile), 1)
+            return [
+                Case(I8_DEPTHWISE_PACK, (up(all_y, 16), 1, 1), packs, given, {2: packed},
+                     note=self.note),
+                Case(I8_DEPTHWISE, counts, params, [flat, packed, x_zero, *after],
+                     {9: wanted.ravel()}, within, scratch=scratch, note=self.note),
+            ]  # fmt: skip
+        flipped = w if self.w_signed else (w ^ 0x80).view(np.int8)
+        matrices = flipped.reshape(groups, filters, taps * channels)
+        packed = np.concatenate([wide_panels(one.T) for one in matrices])
+        scratch = tile * (3 * up(taps * channels, 8) * 8 + 4)
+        counts = (up(filters, 8), up(self.images * oh * ow, tile), groups)
+        return [
+            Case(I8_CONV, counts, params, [flat, packed, x_zero, w_zero, *after],
+                 {10: wanted.ravel()}, within, scratch=scratch, note=self.note),
+        ]  # fmt: skip
+
+    def blocks(self, wide: Array) -> Array:
+        """(channels, taps) in the blocks of depthwise.h."""
+        channels, taps = wide.shape
+        found = []
+        for block in range(up(channels, 16)):
+            first = min(block * 16, max(channels - 16, 0))
+            part = np.zeros((16, up(taps, 2) * 2), np.int64)
+            own = wide[first : first + 16]
+            part[: own.shape[0], :taps] = own
+            pairs = part.reshape(16, -1, 2).transpose(1, 0, 2).astype(np.int16)
+            found += [part.sum(axis=1).astype(np.int32).view(np.uint8), pairs.ravel().view(np.uint8)]
+        return np.concatenate(found)
+
+
+def convolutions() -> list[Case]:
+    signs = [(a, b) for a in (False, True) for b in (False, True)]
+    made = [
+        *(Convolution(f"signs {a} {b}", signed=a, w_signed=b, target=target)
+          for a, b in signs for target in (Target.INT, Target.BYTE, Target.SIGNED_BYTE)),
+        Convolution("groups", groups=3, channels=4, filters=9, w_zeros=True),
+        Convolution("single pixels", kernel=(1, 1), padding=(0, 0), channels=16, filters=17),
+        Convolution("single pixels of a wider tensor", kernel=(1, 1), padding=(0, 0), channels=16,
+                    pixel=21, target=Target.INT),
+        Convolution("stride", stride=(2, 2), size=(7, 9), pixel=5, images=2),
+        Convolution("dilation", dilation=(2, 1), size=(7, 9), kernel=(2, 4), channels=17),
+        Convolution("all padding", size=(1, 2), kernel=(3, 2), padding=(4, 5)),
+        Convolution("floats", target=Target.FLOAT, activation=Activation.RELU, residual=True),
+        Convolution("cut off", least=40, most=99),
+    ]  # fmt: skip
+    deep = [
+        *(Convolution(f"signs {a} {b}", signed=a, w_signed=b, groups=20, target=target)
+          for a, b in signs for target in (Target.INT, Target.BYTE, Target.SIGNED_BYTE)),
+        *(Convolution(f"{n} channels", groups=n, images=2, w_zeros=True) for n in (1, 5, 16, 33)),
+        *(Convolution(f"{n} channels, floats", groups=n, target=Target.FLOAT, residual=True,
+                      activation=Activation.RELU) for n in (3, 16, 21)),
+        Convolution("stride", groups=17, stride=(2, 2), size=(7, 9), pixel=23),
+        Convolution("dilation", groups=16, dilation=(2, 3), size=(9, 12), kernel=(3, 2), most=77),
+        Convolution("five wide", groups=18, kernel=(5, 5), padding=(2, 2), size=(9, 12)),
+        Convolution("all padding", groups=16, size=(1, 2), kernel=(3, 2), padding=(4, 5)),
+    ]  # fmt: skip
+    found = [case for one in made for case in one.cases()]
+    for one in deep:
+        found += replace(one, channels=1, filters=1, depthwise=True).cases()
+    good = next(case for case in found if case.kernel is I8_CONV)
+    low = next(case for case in found if case.kernel is I8_DEPTHWISE)
+    for case in (good, low):
+        kernel, counts, room = case.kernel, case.counts, case.scratch
+        short = [case.bindings[0][:-1], *case.bindings[1:]]  # type: ignore[index]
+        none = case.params._replace(tile_pixels=0)
+        found += [
+            Case(kernel, counts, case.params, case.bindings, status=SCRATCH, note="no scratch"),
+            Case(kernel, counts, case.params, short, status=TOO_SHORT, scratch=room, note="short"),
+            Case(kernel, counts, none, case.bindings, status=INVALID_PARAMS, scratch=room,
+                 note="no pixels"),
+        ]  # fmt: skip
+    return found
 
 
 def few_bits(
@@ -285,16 +444,12 @@ CASES: list[Case] = [
       for back in (False, True) for shape in SHAPES
       for signed in (False, True) for zero in (False, True)),
     *products(),
+    *convolutions(),
     *few_bits(1, 64, 16, 4, 32, False, False),
     *few_bits(5, 70, 13, 4, 32, True, True, lda=75),
     *few_bits(9, 40, 20, 8, 16, True, False),
     *few_bits(3, 1100, 9, 4, 128, True, True),
     *few_bits(2, 33, 8, 8, 48, False, True),
-    columns(1, 2, (5, 7), (3, 3), pads=(1, 1, 1, 1), zero=9),
-    columns(2, 3, (6, 40), (2, 3), stride=(2, 1), zero=200),
-    columns(1, 1, (9, 11), (3, 2), stride=(2, 3), dilation=(2, 3), pads=(0, 4, 2, 5), zero=1),
-    columns(1, 1, (4, 4), (3, 3), pads=(5, 5, 5, 5), zero=7, tile=4),
-    columns(1, 2, (1, 60), (1, 5), stride=(1, 2), pads=(0, 4, 0, 0)),
     Case(F32_RANGE, (1, 1, 1), RangeParams(4, 0), [values(4), values(2)],
          status=INVALID_PARAMS, note="tile of 0"),
     Case(F32_RANGE, (1, 1, 1), RangeParams(4, 4), [values(3), values(2)], status=TOO_SHORT,

@@ -115,7 +115,7 @@ def product(run: Host, case: Case, seed: int = 0) -> tuple[list[str], Array, Arr
         a_stride=case.m * lda, b_stride=packed.size // case.batch, c_stride=case.m * case.n,
         by_row=int(case.a_zero == "each"), row_stride=0, tile_m=case.tile_m, tile_n=case.tile_n,
         a_signed=int(case.a_signed), b_signed=int(case.b_signed),
-        target=Target.INT, activation=Activation.NONE,
+        target=Target.INT, activation=Activation.NONE, least=0, most=0,
     )  # fmt: skip
     c = np.full(case.batch * case.m * case.n, 99, np.int32)
     tiles = (-(-case.n // case.tile_n), -(-case.m // case.tile_m), case.batch)
@@ -217,7 +217,7 @@ def test_a_panel_that_was_not_packed_is_refused() -> None:
         params = GemmParams(
             m=4, n=8, k=64, lda=64, ldc=8, ldr=0, a_stride=0, b_stride=0, c_stride=0, by_row=0,
             row_stride=0, tile_m=4, tile_n=8, a_signed=0, b_signed=1,
-            target=Target.INT, activation=Activation.NONE,
+            target=Target.INT, activation=Activation.NONE, least=0, most=0,
         )  # fmt: skip
         given: list[Any] = [np.zeros(256, np.uint8), packed, *[None] * 8, np.zeros(32, np.int32)]
         status = run.run(I8_GEMM, (1, 1, 1), params, given, scratch=4 * (3 * 64 + 4))

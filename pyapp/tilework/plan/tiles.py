@@ -131,9 +131,9 @@ def quant_scratch(rows: int, k: int) -> int:
     return rows * (3 * -(-k // _QUANT_GROUP) * _QUANT_GROUP + 4)
 
 
-def quant_tiles(m: int, n: int, k: int, threads: int) -> GemmTiles:
+def quant_tiles(m: int, n: int, k: int, threads: int, batch: int = 1) -> GemmTiles:
     """Tiles of i8_gemm for C (m, n): those of f32_gemm for half the work, as far as rows fit."""
-    cut = gemm_tiles(m, n, -(-k // 2), 1, threads)
+    cut = gemm_tiles(m, n, -(-k // 2), batch, threads)
     rows = max(1, min(cut.tile_m, SCRATCH // quant_scratch(1, k)))
     return GemmTiles(rows, cut.tile_n, quant_scratch(rows, k))
 

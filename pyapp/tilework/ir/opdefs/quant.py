@@ -12,13 +12,14 @@ matmul_integer (a, b [, a_zero [, b_zero]]): to "int32"; matmul of (a - a_zero) 
 quantized_matmul (a, b, a_scale, b_scale [, a_zero [, b_zero [, bias [, residual]]]]): activation,
     to "float32"; activation(a_scale b_scale matmul_integer + bias) + residual. a_scale and a_zero
     are single numbers, b's may be (columns), bias is (columns), residual of the result's shape.
-qlinear_matmul (a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero): quantize_linear of the
-    product of what is dequantised, from the exact integer sums; to: y_zero's dtype.
+qlinear_matmul (a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero [, bias]): quantize_linear
+    of the product of what is dequantised, from the exact integer sums; to: y_zero's dtype; bias is
+    int32 (columns) in units of a_scale b_scale; least, most: the result is cut off there.
 conv_integer (x, w [, x_zero [, w_zero]]): conv's attributes, to "int32".
 quantized_conv (x, w, x_scale, w_scale [, x_zero [, w_zero [, bias [, residual]]]]): conv's
     attributes, activation, to "float32"; as quantized_matmul. w's scale and zero may be (o).
 qlinear_conv (x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero [, bias]): conv's attributes,
-    to; bias is int32 in units of x_scale w_scale. w's scale and zero may be (o).
+    to, least, most; bias is int32 in units of x_scale w_scale. w's scale and zero may be (o).
 dequantize_blocks (b, scales [, zeros]): n, k, bits, block_size; (n, k) in the scales' dtype, from
     (n, blocks, bytes) with `bits` (2, 4, 8) a number, low bits first, as MatMulNBits has them.
 matmul_blocks (x, b, scales [, zeros [, bias]]): the same attributes; x @ dequantize_blocksᵀ + bias.
@@ -253,7 +254,9 @@ define("quantized_matmul", (4, 8), _infer_quantized_matmul, quiet(_quantized_mat
 
 def _requantised(attrs: Attrs, sums: Array, factor: Array, zero: Array) -> Array:
     low, high = RANGES[attrs["to"]]
-    scaled = np.rint(sums * factor.astype(np.float64))
+    low, high = max(low, attrs.get("least", low)), min(high, attrs.get("most", high))
+    # In single precision, as onnxruntime does it, so that halves are halves for both.
+    scaled = np.rint(sums.astype(np.float32) * factor.astype(np.float32)).astype(np.float64)
     return np.asarray(np.clip(scaled + zero, low, high).astype(BY_NAME[attrs["to"]].numpy))
 
 
@@ -276,14 +279,17 @@ def _qlinear_matmul(
     b_zero: Array,
     y_scale: Array,
     y_zero: Array,
+    bias: Array | None = None,
 ) -> tuple[Array, ...]:
     rows = row_zero(widen(a_scale).astype(np.float32), a.ndim)
     factor = rows * widen(b_scale).astype(np.float32) / widen(y_scale).astype(np.float32)
     sums = _product(a, b, a_zero, b_zero)
+    if bias is not None:
+        sums = sums + bias
     return (_requantised(attrs, sums, factor, y_zero),)
 
 
-define("qlinear_matmul", 8, _infer_qlinear_matmul, quiet(_qlinear_matmul))
+define("qlinear_matmul", (8, 9), _infer_qlinear_matmul, quiet(_qlinear_matmul))
 
 
 # -- convolutions ---------------------------------------------------------------------------------

@@ -145,6 +145,34 @@ class Follow:
     residual: Tensor | None = None
     by_row: int = 0  # 1: a's zero and scale, and the bias, are one for each row
     activation: Activation = Activation.NONE
+    least: int = 0  # bytes stay within these
+    most: int = 0
+
+
+def byte_target(dtype: DType) -> Target:
+    """The kernels' name for results of uint8 or int8."""
+    return Target.SIGNED_BYTE if dtype is INT8 else Target.BYTE
+
+
+def limits(attrs: Any, dtype: DType) -> dict[str, int]:
+    """What an activation leaves of the bytes."""
+    low = -128 if dtype is INT8 else 0
+    return {"least": int(attrs.get("least", low)), "most": int(attrs.get("most", low + 255))}
+
+
+def needed_zero(b: Builder, zero: Tensor | None, dtype: DType) -> Tensor | None:
+    """Weights' zeros, one for all where they are known to be alike: sums of rows cost time.
+
+    Of int8 that is none where they are 0.
+    """
+    array = None if zero is None else b.arrays.get(zero.storage)
+    if zero is None or array is None or array.size != zero.size or array.size == 0:
+        return zero
+    if (array != array.flat[0]).any():
+        return zero
+    if dtype is INT8 and array.flat[0] == 0:
+        return None
+    return replace(b.dense(zero), shape=(1,), strides=(1,))
 
 
 def matmul_integer(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
@@ -184,17 +212,18 @@ def quantized_matmul(
 
 def qlinear_matmul(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """Sums made bytes again."""
-    a, a_scale, a_zero, other, b_scale, b_zero, y_scale, y_zero = inputs
+    a, a_scale, a_zero, other, b_scale, b_zero, y_scale, y_zero, bias = [*inputs, None][:9]
     assert a is not None and other is not None and a_scale is not None and a_zero is not None
     assert y_scale is not None and y_zero is not None
     if a_scale.dtype is not FLOAT32:
         return f"no kernel for scales of {a_scale.dtype}"
     if max(a_scale.size, a_zero.size, y_scale.size, y_zero.size) != 1:
         return "a scale or zero for each row"
-    target = Target.SIGNED_BYTE if results[0].dtype is INT8 else Target.BYTE
+    to = results[0].dtype
     follow = Follow(
-        target, results[0].dtype, a_zero, b_zero, a_scale, b_scale, y_scale, y_zero
-    )
+        byte_target(to), to, a_zero, b_zero, a_scale, b_scale, y_scale, y_zero, bias,
+        **limits(node.attrs, to),
+    )  # fmt: skip
     return _matmul(b, a, other, follow, results[0])
 
 
@@ -294,12 +323,8 @@ def gemm(
     packed_dtype: DType,
     follow: Follow,
     c: Tensor,
-    matrices: int = 1,
 ) -> None:
-    """One product of (rows, inner) and (inner, columns), or several side by side; c is dense.
-
-    Of several, everything that has rows, and the packed panels, lie one after the other.
-    """
+    """One product of (rows, inner) and (inner, columns); c is dense."""
     rows, inner, columns = extents
     cut = tiles.quant_tiles(rows, columns, inner, b.threads)
     params = GemmParams(
@@ -309,27 +334,29 @@ def gemm(
         lda=a.strides[-2] if rows > 1 else inner,
         ldc=columns,
         ldr=columns,
-        a_stride=rows * inner,
-        b_stride=tiles.quant_packed_bytes(inner, columns),
-        c_stride=rows * columns,
+        a_stride=0,
+        b_stride=0,
+        c_stride=0,
         by_row=follow.by_row,
-        row_stride=rows,
+        row_stride=0,
         tile_m=cut.tile_m,
         tile_n=cut.tile_n,
         a_signed=int(a.dtype is INT8),
         b_signed=int(packed_dtype is INT8),
         target=follow.target,
         activation=follow.activation,
+        least=follow.least,
+        most=follow.most,
     )
     small = (
         None if tensor is None else b.dense(tensor)
         for tensor in (
-            follow.a_zero, follow.b_zero, follow.a_scale, follow.b_scale, follow.y_scale,
-            follow.y_zero, follow.bias,
+            follow.a_zero, needed_zero(b, follow.b_zero, packed_dtype), follow.a_scale,
+            follow.b_scale, follow.y_scale, follow.y_zero, follow.bias,
         )
     )  # fmt: skip
     operands = (a, packed, *small, follow.residual, c)
-    b.emit(I8_GEMM, cut.counts(rows, columns, matrices), params, operands, cut.scratch)
+    b.emit(I8_GEMM, cut.counts(rows, columns), params, operands, cut.scratch)
 
 
 PLAIN: dict[str, Lowering] = {

@@ -1,36 +1,55 @@
-"""Convolutions of bytes: what each output position reads is laid out, packed and multiplied.
+"""Convolutions of bytes, channels last: windows gathered in the kernel, or one filter a channel.
 
-The weights (rows) times what the positions read (columns) is the result as it lies in memory, one
-image after the other, so nothing is turned. A kernel of one tap reads x itself.
+Filters are packed once a session. kernels/conv/README.md has the reasons for the layout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from tilework.core.config import SCRATCH
-from tilework.core.dtypes import FLOAT32, INT8
+from tilework.core.dtypes import FLOAT32, INT8, UINT8
 from tilework.core.shapes import count
-from tilework.hal.kernels.quant import U8_COLUMNS, ColumnsParams, Dot, Target
+from tilework.hal.kernels.quant import (
+    I8_CONV,
+    I8_DEPTHWISE,
+    I8_DEPTHWISE_PACK,
+    ConvParams,
+    DepthwisePackParams,
+    Dot,
+    Target,
+)
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.conv import conv_window
 from tilework.ir.opdefs.registry import Info
-from tilework.ir.opdefs.window import Window
 from tilework.plan import tiles
-from tilework.plan.builder import Builder
+from tilework.plan.builder import Builder, is_constant, view_key
+from tilework.plan.layout import channels_last, first, last
 from tilework.plan.lowering import Lowered, Lowering, Operands
-from tilework.plan.lowerings.quant import ACTIVATIONS, MATRICES, Follow, gemm, pack
+from tilework.plan.lowerings.conv import AXES, space
+from tilework.plan.lowerings.quant import (
+    ACTIVATIONS,
+    MANY_ROWS,
+    Follow,
+    byte_target,
+    limits,
+    needed_zero,
+    pack,
+)
 from tilework.plan.tensor import Tensor
 
-BYTES = 65536  # of y that a tile of u8_columns writes
+LANES = 16  # TW_LANES of kernels/quant/depthwise.h
+PACK_BLOCKS = 64  # blocks of 16 channels that a tile packs
+ROW_WORK = 200_000  # multiply-adds of a tile of depthwise rows
 
 
 def conv_integer(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """Sums of int32."""
     x, w, x_zero, w_zero = [*inputs, None, None][:4]
     assert x is not None and w is not None
-    follow = Follow(Target.INT, results[0].dtype, a_zero=w_zero, b_zero=x_zero, by_row=1)
+    follow = Follow(Target.INT, results[0].dtype, a_zero=x_zero, b_zero=w_zero)
     return _convolved(b, node, x, w, follow, results[0])
 
 
@@ -41,13 +60,12 @@ def quantized_conv(b: Builder, node: Node, inputs: Operands, results: Sequence[I
     follow = Follow(
         Target.FLOAT,
         FLOAT32,
-        w_zero,
         x_zero,
-        w_scale,
+        w_zero,
         x_scale,
+        w_scale,
         bias=bias,
-        residual=None if residual is None else b.dense(residual),
-        by_row=1,
+        residual=residual,
         activation=ACTIVATIONS[str(node.attrs.get("activation", "none"))],
     )
     return _convolved(b, node, x, w, follow, results[0])
@@ -59,93 +77,124 @@ def qlinear_conv(b: Builder, node: Node, inputs: Operands, results: Sequence[Inf
     assert x is not None and w is not None and x_scale is not None and y_scale is not None
     if x_scale.dtype is not FLOAT32:
         return f"no kernel for scales of {x_scale.dtype}"
-    target = Target.SIGNED_BYTE if results[0].dtype is INT8 else Target.BYTE
+    to = results[0].dtype
     follow = Follow(
-        target, results[0].dtype, w_zero, x_zero, w_scale, x_scale, y_scale, y_zero, bias, by_row=1
-    )
+        byte_target(to), to, x_zero, w_zero, x_scale, w_scale, y_scale, y_zero, bias,
+        **limits(node.attrs, to),
+    )  # fmt: skip
     return _convolved(b, node, x, w, follow, results[0])
 
 
 def _convolved(
     b: Builder, node: Node, x: Tensor, w: Tensor, follow: Follow, result: Info
 ) -> Lowered:
-    made = conv_window(node.attrs, x.shape, w.shape)
-    group = int(node.attrs.get("group", 1))
-    images, outputs = x.shape[0], w.shape[0]
-    positions, inner = count(made.outputs), count(w.shape[1:])
-    if len(made.kernel) > 2:
-        return f"no kernel for {len(made.kernel)} spatial axes"
-    if images > MATRICES:
-        return f"a batch of {images} images"
-    if inner == 0 or tiles.quant_scratch(1, inner) > SCRATCH:
-        return f"sums of {inner} products"
-    y = b.new(follow.dtype, result.shape)
-    if y.size == 0:
-        return [y]
-    read = _columns(b, made, b.dense(x), follow.b_zero)
-    matrices = replace(
-        read,
-        shape=(images, group, inner, positions),
-        strides=(group * inner * positions, inner * positions, positions, 1),
+    attrs: Any = node.attrs
+    shape, filters = result.shape, w.shape[0]
+    if len(x.shape) > AXES + 2:
+        return f"no kernel for {len(x.shape) - 2} spatial axes"
+    if 0 in shape or 0 in w.shape:
+        return "nothing to sum"
+    for one, most in (
+        (follow.a_zero, 1), (follow.a_scale, 1), (follow.y_scale, 1), (follow.y_zero, 1),
+        (follow.b_zero, filters), (follow.b_scale, filters),
+    ):  # fmt: skip
+        if one is not None and one.size not in (1, most):
+            return f"{one.size} scales or zeros for {most}"
+    groups, taps = int(attrs.get("group", 1)), count(w.shape[2:])
+    depthwise = groups > 1 and w.shape[1] == 1 and filters == groups
+    inner = taps * w.shape[1]
+    needed = _deep_scratch(filters, taps) if depthwise else tiles.quant_scratch(1, inner)
+    if needed > SCRATCH:
+        return f"sums of {inner} products do not fit scratch memory"
+    made = conv_window(attrs, x.shape, w.shape)
+    source = channels_last(b, x)
+    residual = None if follow.residual is None else channels_last(b, follow.residual)
+    y = b.new(follow.dtype, tuple(shape[axis] for axis in last(len(shape))))
+    pixels = shape[0] * count(made.outputs)
+    zero = needed_zero(b, follow.b_zero, w.dtype)
+    params = ConvParams(
+        batch=shape[0],
+        groups=groups,
+        channels=w.shape[1],
+        filters=filters // groups,
+        **space(made, made.inputs, made.outputs),
+        x_pixel=source.pixel,
+        y_pixel=filters,
+        residual_pixel=0 if residual is None else residual.pixel,
+        tile_pixels=1,
+        tile_filters=tiles.PANEL,
+        x_signed=int(x.dtype is INT8),
+        w_signed=int(w.dtype is INT8),
+        target=follow.target,
+        activation=follow.activation,
+        least=follow.least,
+        most=follow.most,
     )
-    # A constant image is packed once; what changes at every run is not looked through first.
-    packed, each = pack(b, matrices, Dot.LIVE)
-    rows = b.dense(w)
-    rows = replace(rows, shape=(outputs // group, inner), strides=(inner, 1))
-    for image in range(images):
-        size = outputs * positions
-        panels = replace(
-            packed,
-            shape=(group * each,),
-            strides=(1,),
-            offset=packed.offset + image * group * each,
-        )
-        part = replace(y, shape=(size,), strides=(1,), offset=y.offset + image * size)
-        whole = replace(rows, shape=(outputs, inner))  # all groups' rows
-        extents = (outputs // group, inner, positions)
-        more = follow.residual
-        if more is not None:
-            more = replace(more, shape=(size,), strides=(1,), offset=more.offset + image * size)
-        own = replace(follow, residual=more)
-        gemm(b, extents, whole, panels, x.dtype, own, part, group)
-    return [y]
+    after = [
+        None if one is None else b.dense(one)
+        for one in (follow.a_scale, follow.b_scale, follow.y_scale, follow.y_zero, follow.bias)
+    ]
+    more = None if residual is None else residual.tensor
+    start = None if follow.a_zero is None else b.dense(follow.a_zero)
+    if depthwise:
+        packed = _packed_blocks(b, w, zero)
+        rows, width = pixels // made.outputs[-1], made.outputs[-1]
+        each = max(ROW_WORK // (width * filters * taps), 1)
+        if pixels * filters * taps >= b.threads * ROW_WORK // 4:
+            each = min(each, -(-rows // b.threads))
+        params = params._replace(tile_pixels=each)
+        operands = (source.tensor, packed, start, *after, more, y)
+        scratch = _deep_scratch(filters, taps)
+        b.emit(I8_DEPTHWISE, (1, -(-rows // each), 1), params, operands, scratch)
+    else:
+        looked = is_constant(w) or pixels >= MANY_ROWS
+        packed = _packed_filters(b, w, groups, Dot.PROBED if looked else Dot.LIVE)
+        cut = tiles.quant_tiles(pixels, filters // groups, inner, b.threads, groups)
+        params = params._replace(tile_pixels=cut.tile_m, tile_filters=cut.tile_n)
+        operands = (source.tensor, packed, start, zero, *after, more, y)
+        counts = cut.counts(pixels, filters // groups, groups)
+        b.emit(I8_CONV, counts, params, operands, cut.scratch)
+    return [y.transposed(first(len(shape)))]
 
 
-def _columns(b: Builder, made: Window, x: Tensor, zero: Tensor | None) -> Tensor:
-    """(n, channels, taps, positions), dense; x itself where that is the same."""
-    plain = all(extent == 1 for extent in (*made.kernel, *made.strides))
-    if plain and not any((*made.begin, *made.end)):
-        return x
-    height, width = ((1, *made.inputs) if len(made.inputs) == 1 else made.inputs)[:2]
-    flat = len(made.kernel) == 1
-
-    def two(values: tuple[int, ...], fill: int) -> tuple[int, int]:
-        return (fill, values[0]) if flat else (values[0], values[1])
-
-    kernel, outputs = two(made.kernel, 1), two(made.outputs, 1)
-    lines, positions = x.shape[1] * count(kernel), count(outputs)
-    y = b.new(x.dtype, (x.shape[0], lines, positions))
-    tile = max(1, min(BYTES // max(positions, 1), -(-lines // (2 * b.threads))))
-    strides, dilations, pads = two(made.strides, 1), two(made.dilations, 1), two(made.begin, 0)
-    params = ColumnsParams(
-        channels=x.shape[1],
-        height=height,
-        width=width,
-        out_height=outputs[0],
-        out_width=outputs[1],
-        kernel_height=kernel[0],
-        kernel_width=kernel[1],
-        stride_height=strides[0],
-        stride_width=strides[1],
-        dilation_height=dilations[0],
-        dilation_width=dilations[1],
-        pad_top=pads[0],
-        pad_left=pads[1],
-        tile_lines=tile,
+def _packed_filters(b: Builder, w: Tensor, groups: int, dot: Dot) -> Tensor:
+    """A matrix (taps channels, filters) a group, in panels."""
+    rank = len(w.shape)
+    filters, channels = w.shape[0] // groups, w.shape[1]
+    parts = replace(
+        w,
+        shape=(groups, filters, *w.shape[1:]),
+        strides=(filters * w.strides[0], *w.strides),
     )
-    value = None if zero is None else b.dense(zero)
-    b.emit(U8_COLUMNS, (-(-lines // tile), 1, x.shape[0]), params, (x, value, y))
-    return y
+    turned = b.dense(parts.transposed((0, *range(3, rank + 1), 2, 1)))
+    matrices = turned.reshaped((groups, count(w.shape[2:]) * channels, filters))
+    assert matrices is not None  # dense
+    packed, _ = pack(b, matrices, dot)
+    return packed
+
+
+def _packed_blocks(b: Builder, w: Tensor, zero: Tensor | None) -> Tensor:
+    """Filters of one channel, less their zero, in blocks of 16 channels."""
+    channels, taps = w.shape[0], count(w.shape[2:])
+    blocks = -(-channels // LANES)
+    shape = (blocks * (64 + -(-taps // 2) * 64),)
+    fresh = True
+    if is_constant(w) and (zero is None or is_constant(zero)):
+        moved = "" if zero is None else view_key(zero)
+        packed, fresh = b.prepared(f"byte blocks({view_key(w)},{moved})", UINT8, shape)
+    else:
+        packed = b.transient(UINT8, shape)
+    if fresh:
+        each = min(PACK_BLOCKS, blocks)
+        params = DepthwisePackParams(channels, taps, int(w.dtype is INT8), each)
+        vector = None if zero is None else b.dense(zero)
+        b.emit(I8_DEPTHWISE_PACK, (-(-blocks // each), 1, 1), params, (b.dense(w), vector, packed))
+    return packed
+
+
+def _deep_scratch(channels: int, taps: int) -> int:
+    """Bytes that i8_depthwise needs, by quant.wit."""
+    return 13 * -(-channels // LANES) * LANES + 8 * taps + 64
 
 
 PLAIN: dict[str, Lowering] = {
