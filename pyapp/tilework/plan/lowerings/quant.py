@@ -145,8 +145,7 @@ class Follow:
     residual: Tensor | None = None
     by_row: int = 0  # 1: a's zero and scale, and the bias, are one for each row
     activation: Activation = Activation.NONE
-    least: int = 0  # bytes stay within these
-    most: int = 0
+    limits: tuple[int, int] = (0, 0)  # within which bytes stay
 
 
 def byte_target(dtype: DType) -> Target:
@@ -154,10 +153,10 @@ def byte_target(dtype: DType) -> Target:
     return Target.SIGNED_BYTE if dtype is INT8 else Target.BYTE
 
 
-def limits(attrs: Any, dtype: DType) -> dict[str, int]:
+def limits(attrs: Any, dtype: DType) -> tuple[int, int]:
     """What an activation leaves of the bytes."""
     low = -128 if dtype is INT8 else 0
-    return {"least": int(attrs.get("least", low)), "most": int(attrs.get("most", low + 255))}
+    return int(attrs.get("least", low)), int(attrs.get("most", low + 255))
 
 
 def needed_zero(b: Builder, zero: Tensor | None, dtype: DType) -> Tensor | None:
@@ -222,7 +221,7 @@ def qlinear_matmul(b: Builder, node: Node, inputs: Operands, results: Sequence[I
     to = results[0].dtype
     follow = Follow(
         byte_target(to), to, a_zero, b_zero, a_scale, b_scale, y_scale, y_zero, bias,
-        **limits(node.attrs, to),
+        limits=limits(node.attrs, to),
     )  # fmt: skip
     return _matmul(b, a, other, follow, results[0])
 
@@ -345,8 +344,8 @@ def gemm(
         b_signed=int(packed_dtype is INT8),
         target=follow.target,
         activation=follow.activation,
-        least=follow.least,
-        most=follow.most,
+        least=follow.limits[0],
+        most=follow.limits[1],
     )
     small = (
         None if tensor is None else b.dense(tensor)

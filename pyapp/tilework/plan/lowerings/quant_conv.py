@@ -80,7 +80,7 @@ def qlinear_conv(b: Builder, node: Node, inputs: Operands, results: Sequence[Inf
     to = results[0].dtype
     follow = Follow(
         byte_target(to), to, x_zero, w_zero, x_scale, w_scale, y_scale, y_zero, bias,
-        **limits(node.attrs, to),
+        limits=limits(node.attrs, to),
     )  # fmt: skip
     return _convolved(b, node, x, w, follow, results[0])
 
@@ -127,8 +127,8 @@ def _convolved(
         w_signed=int(w.dtype is INT8),
         target=follow.target,
         activation=follow.activation,
-        least=follow.least,
-        most=follow.most,
+        least=follow.limits[0],
+        most=follow.limits[1],
     )
     after = [
         None if one is None else b.dense(one)
