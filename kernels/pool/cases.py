@@ -1,4 +1,4 @@
-"""Cases of the largest byte, and of the largest float and its place: tails, gaps, signs, outside."""
+"""Cases of the largest byte, and of the largest float and its place: tails, gaps, signs, edges."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from tilework.plan.lowerings import (
     resample,
     sample,
     scan,
+    signal,
     transformer,
 )
 
@@ -58,6 +59,7 @@ _FLOATS: dict[str, Lowering] = {
     **resample.FLOATS,
     **sample.FLOATS,
     **scan.FLOATS,
+    **signal.FLOATS,
     **transformer.FLOATS,
 }
 LOWERINGS.update((name, half.through_float32(one)) for name, one in _FLOATS.items())
