@@ -8,19 +8,14 @@ and a browser. Not a test: what it prints depends on the machine.
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
+from tests.bench.kernel_page import Group, measured
 from tests.graphs import Maker, f32
 from tilework.plan.planner import make_draft
 from tilework.plan.step import Dispatch
-from tools.browser import open_site
-from tools.project import BUILD
 
-HERE = Path(__file__).parent
 # channels, side, filters, kernel, stride, groups
 CONVS = [
     (3, 224, 64, 7, 2, 1), (64, 56, 64, 1, 1, 1), (64, 56, 64, 3, 1, 1), (64, 56, 256, 1, 1, 1),
@@ -57,9 +52,8 @@ def dispatches(build: str, op: str, dims: tuple[int, ...], attrs: dict[str, Any]
     }]  # fmt: skip
 
 
-def groups() -> list[tuple[str, list[dict[str, Any]]]]:
-    """(title, cases run in turn)."""
-    made = []
+def groups() -> list[Group]:
+    made: list[Group] = []
     for channels, side, filters, kernel, stride, group in CONVS:
         w = f32(filters, channels // group, kernel, kernel)
         attrs: dict[str, Any] = {"group": group, "strides": (stride,) * 2}
@@ -83,25 +77,12 @@ def groups() -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def main(milliseconds: int, only: str = "") -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        shutil.copytree(BUILD / "kernels", root, dirs_exist_ok=True)
-        shutil.copy(HERE / "kernels.js", root)
-        (root / "index.html").write_text("<!doctype html><title>kernels</title>")
-        with open_site(root) as page:
-            page.goto("http://localhost/")
-            for title, cases in groups():
-                if only not in title:
-                    continue
-                times = page.evaluate(
-                    "async ([c, ms]) => (await import('/kernels.js')).measure(c, ms)",
-                    [cases, milliseconds],
-                )
-                shown = (
-                    f"{c['name']} {t:8.3f} ms {c['flops'] / t / 1e6:6.1f}"
-                    for c, t in zip(cases, times, strict=True)
-                )
-                print(f"{title:36s}", "  ".join(shown), flush=True)
+    asked = [group for group in groups() if only in group[0]]
+    for title, timed in measured(asked, milliseconds):
+        shown = (
+            f"{case['name']} {t:8.3f} ms {case['flops'] / t / 1e6:6.1f}" for case, t in timed
+        )
+        print(f"{title:36s}", "  ".join(shown), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ kernels (`python3 build.py build`) and a browser. Not a test: what it prints dep
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
+from tests.bench.kernel_page import Group, measured
 from tilework.hal.kernels.attention import AttentionParams
 from tilework.hal.kernels.gemm import Activation, GemmParams, PackBParams
 from tilework.plan.tiles import (
@@ -22,10 +20,7 @@ from tilework.plan.tiles import (
     pack_b_tile_panels,
     packed_b_elements,
 )
-from tools.browser import open_site
-from tools.project import BUILD
 
-HERE = Path(__file__).parent
 SHAPES = [
     (1, 384, 1536), (2, 384, 1536), (3, 384, 1536), (7, 384, 1536),
     (16, 384, 384), (16, 384, 1536), (16, 1536, 384),
@@ -91,9 +86,8 @@ def pack(name: str, n: int, stride_k: int, stride_n: int) -> dict[str, Any]:
     }
 
 
-def groups() -> list[tuple[str, list[dict[str, Any]]]]:
-    """(title, cases run in turn)."""
-    made = []
+def groups() -> list[Group]:
+    made: list[Group] = []
     for m, k, n in SHAPES:
         cases = [product(build, m, k, n) for build in ("relaxed", "simd")]
         cases.append(product("relaxed", m, k, n, activation=Activation.GELU))
@@ -107,21 +101,9 @@ def groups() -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def main(milliseconds: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        shutil.copytree(BUILD / "kernels", root, dirs_exist_ok=True)
-        shutil.copy(HERE / "kernels.js", root)
-        (root / "index.html").write_text("<!doctype html><title>kernels</title>")
-        with open_site(root) as page:
-            page.goto("http://localhost/")
-            for title, cases in groups():
-                times = page.evaluate(
-                    "async ([c, ms]) => (await import('/kernels.js')).measure(c, ms)",
-                    [cases, milliseconds],
-                )
-                speeds = zip(cases, times, strict=True)
-                shown = (f"{c['name']} {c['flops'] / t / 1e6:6.1f}" for c, t in speeds)
-                print(f"{title:36s}", "  ".join(shown), flush=True)
+    for title, timed in measured(groups(), milliseconds):
+        shown = (f"{case['name']} {case['flops'] / t / 1e6:6.1f}" for case, t in timed)
+        print(f"{title:36s}", "  ".join(shown), flush=True)
 
 
 if __name__ == "__main__":

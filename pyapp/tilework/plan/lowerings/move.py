@@ -105,9 +105,8 @@ def tile(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
     repeats: Any = node.attrs["repeats"]
     shape = tuple(n for pair in zip(repeats, x.shape, strict=True) for n in pair)
     strides = tuple(n for stride in x.strides for n in (0, stride))
-    view = b.dense(replace(x, shape=shape, strides=strides)).reshaped(results[0].shape)
-    assert view is not None
-    return [view]
+    repeated = b.dense(replace(x, shape=shape, strides=strides))
+    return [b.shaped(repeated, results[0].shape)]
 
 
 def gather(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
