@@ -31,8 +31,11 @@ def _build(until: str) -> None:
     kernels.compile_all()
     if until == "kernels":
         return
+    from tools.chapters import make_index
     from tools.wheel import make_wheel
 
+    install("model")  # the index is taken from tables that import NumPy
+    make_index()
     make_wheel()
     if until == "wheel":
         return
@@ -41,7 +44,6 @@ def _build(until: str) -> None:
 
     fetch.fetch_site_parts()
     make_site()
-    install("model")
     install("weights")
     make_model()
 
@@ -100,7 +102,6 @@ def onnx_conformance(arguments: list[str]) -> int:
     if "desktop" in arguments:
         build("wheel")
         with building():
-            install("model")
             _install_tests()
     else:
         _ready_for_browser()
@@ -161,7 +162,6 @@ def fuzz(arguments: list[str]) -> int:
     else:
         build("wheel")
         with building():
-            install("model")
             _install_tests()
     return subprocess.call([sys.executable, "-m", "tools.fuzz", *arguments], cwd=ROOT)
 

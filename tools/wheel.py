@@ -1,9 +1,10 @@
 """Packs dist/tilework-<version>-py3-none-any.whl; the build backend of `pip wheel .` as well.
 
-The wheel holds the package's Python, the generated Python, the compiled kernels and the linked
-JavaScript, so that one file brings everything that a notebook page needs. It is written with
-zipfile, always with the same bytes for the same content: a general backend would have to be told
-about each of the generated, compiled and linked files, and that is all there is to a wheel.
+The wheel holds the package's Python, the generated Python, the index of its chapters, the compiled
+kernels and the linked JavaScript, so that one file brings everything that a notebook page needs. It
+is written with zipfile, always with the same bytes for the same content: a general backend would
+have to be told about each of the generated, compiled and linked files, and that is all there is to
+a wheel.
 Never compiles anything: what is missing is a sentence that says so. Standard library only.
 """
 
@@ -18,6 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from tools.chapters import INDEX
 from tools.linker import link_library, link_program
 from tools.project import (
     BUILD,
@@ -58,7 +60,7 @@ def make_wheel() -> None:
     step(
         "wheel",
         action,
-        inputs=[*sources, *tools, ROOT / "README.md"],
+        inputs=[*sources, *tools, INDEX, ROOT / "README.md"],
         outputs=[DIST / wheel_name()],
     )
 
@@ -89,6 +91,9 @@ def _content() -> dict[str, bytes]:
         for p in files_below(PACKAGE, ".py")
     }
     content["tilework/py.typed"] = b""
+    if not INDEX.is_file():
+        raise BuildError("The index of chapters is missing; run: python3 build.py build")
+    content["tilework/chapters.json"] = INDEX.read_bytes()
     for name, path in _kernel_files().items():
         content[name] = path.read_bytes()
     for name, link in _SCRIPTS.items():

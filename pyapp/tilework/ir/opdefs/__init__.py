@@ -1,12 +1,9 @@
 """What each operation means: arity, shape rule, dtype rule, NumPy reference. One file a chapter.
 
-Importing this package fills OPS.
+OPS imports a chapter when one of its operations is first looked up (`core.chapters`).
 """
 
 from __future__ import annotations
-
-from importlib import import_module
-from pkgutil import iter_modules
 
 from tilework.ir.opdefs.registry import (
     FOLD_LIMIT,
@@ -24,9 +21,6 @@ from tilework.ir.opdefs.registry import (
     opdef,
     resolve,
 )
-
-for _chapter in iter_modules(__path__):
-    import_module(f"{__name__}.{_chapter.name}")
 
 __all__ = [
     "FOLD_LIMIT",

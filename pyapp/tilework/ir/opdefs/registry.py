@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilework.core import errors
+from tilework.core.chapters import Chapters
 from tilework.core.config import FOLD_LIMIT as FOLD_LIMIT
 from tilework.core.config import LARGEST_TENSOR, MOST_AXES
 from tilework.core.dtypes import DType, from_numpy
@@ -79,7 +80,7 @@ class OpDef:
     random: bool = False
 
 
-OPS: dict[str, OpDef] = {}
+OPS: Chapters[str, OpDef] = Chapters("tilework.ir.opdefs")
 
 
 class DataDependent(errors.NotImplemented):
@@ -100,12 +101,10 @@ def define(
 ) -> OpDef:
     """Enter an operation into OPS. `inputs` is its number or (fewest, most), most -1: no limit."""
     fewest, most = (inputs, inputs) if isinstance(inputs, int) else inputs
-    if name in OPS:
-        raise InvalidArgument(f"operation '{name}' is defined twice")
     entry = OpDef(
         name, fewest, most, outputs, infer, reference, values or {}, normalise, raw, random=random
     )
-    OPS[name] = entry
+    OPS.enter(name, entry)
     return entry
 
 
@@ -126,7 +125,7 @@ def _unknown(node: Node, infos: Sequence[Any]) -> list[Info]:
 
 def opdef(node: Node) -> OpDef:
     """The definition of `node.op`; NotImplemented naming the node when there is none."""
-    found = OPS.get(node.op)
+    found: OpDef | None = OPS.get(node.op)
     if found is None:
         raise errors.NotImplemented(
             f"{label(node)}: operation '{node.op}' is not defined; define it in tilework/ir/opdefs"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from tilework.core.chapters import Chapters
 from tilework.onnx.context import Context, OnnxNode
 
 # Gets the node, emits operations, returns the names of the values that are the node's outputs.
@@ -20,7 +21,7 @@ class Operator:
     inputs: tuple[int, int]
 
 
-OPERATORS: dict[tuple[str, str], Operator] = {}
+OPERATORS: Chapters[tuple[str, str], Operator] = Chapters("tilework.onnx.ops", spell=".".join)
 
 # Other spellings of a domain's name.
 DOMAINS = {"ai.onnx": ""}
@@ -49,8 +50,7 @@ def operator(
     limits = (inputs, inputs) if isinstance(inputs, int) else inputs
 
     def enter(build: Build) -> Build:
-        assert (domain, name) not in OPERATORS, f"operator {domain}.{name} is entered twice"
-        OPERATORS[domain, name] = Operator(build, limits)
+        OPERATORS.enter((domain, name), Operator(build, limits))
         return build
 
     return enter

@@ -1,71 +1,36 @@
-"""The table: which lowering an operation has. One file a family of kernels, with its own table.
+"""The table: which lowering an operation has. One file a family of kernels, with its own part.
 
+A family's `PLAIN` are those that move elements, and those that see to each dtype themselves. Its
+`FLOATS` compute in float32; float16 and bfloat16 are converted around them. A family is imported
+with its kernels' interfaces when one of its operations is first looked up (`core.chapters`).
 An operation that is in none runs on the host by its reference.
 """
 
 from __future__ import annotations
 
-from tilework.plan.lowering import Lowering
-from tilework.plan.lowerings import (
-    attention,
-    channel,
-    composed,
-    conv,
-    einsum,
-    elementwise,
-    half,
-    index,
-    matmul,
-    move,
-    quant,
-    quant_blocks,
-    quant_conv,
-    rearrange,
-    recurrent,
-    reduce,
-    resample,
-    sample,
-    scan,
-    signal,
-    transformer,
-)
+from collections.abc import Callable
+from types import ModuleType
 
-# Those that move elements, and those that see to each dtype themselves.
-LOWERINGS: dict[str, Lowering] = {
-    **elementwise.PLAIN,
-    **index.PLAIN,
-    **move.PLAIN,
-    **quant.PLAIN,
-    **quant_conv.PLAIN,
-    **rearrange.PLAIN,
-    **resample.PLAIN,
-    **transformer.PLAIN,
-    "cast": half.cast(elementwise.cast),
+from tilework.core.chapters import Chapters
+from tilework.plan.lowering import Lowering
+from tilework.plan.lowerings import half
+
+
+def _part(family: ModuleType) -> dict[str, Lowering]:
+    plain: dict[str, Lowering] = getattr(family, "PLAIN", {})
+    floats: dict[str, Lowering] = getattr(family, "FLOATS", {})
+    part = {**plain, **{name: half.through_float32(one) for name, one in floats.items()}}
+    return {name: _ROUNDED[name](one) if name in _ROUNDED else one for name, one in part.items()}
+
+
+LOWERINGS: Chapters[str, Lowering] = Chapters("tilework.plan.lowerings", _part)
+
+# Those whose floats of two bytes are rounded in a way of their own.
+_ROUNDED: dict[str, Callable[[Lowering], Lowering]] = {
+    "attention": half.exactly,
+    "cast": half.cast,
+    "scaled_attention": half.exactly,
+    "softmax": lambda lowering: half.stepwise(lowering, LOWERINGS),
 }
-# Those that compute in float32; float16 and bfloat16 are converted around them.
-_FLOATS: dict[str, Lowering] = {
-    **attention.FLOATS,
-    **channel.FLOATS,
-    **composed.FLOATS,
-    **conv.FLOATS,
-    **einsum.FLOATS,
-    **elementwise.FLOATS,
-    **index.FLOATS,
-    **matmul.FLOATS,
-    **quant_blocks.FLOATS,
-    **rearrange.FLOATS,
-    **recurrent.FLOATS,
-    **reduce.FLOATS,
-    **resample.FLOATS,
-    **sample.FLOATS,
-    **scan.FLOATS,
-    **signal.FLOATS,
-    **transformer.FLOATS,
-}
-LOWERINGS.update((name, half.through_float32(one)) for name, one in _FLOATS.items())
-LOWERINGS["softmax"] = half.stepwise(reduce.soft, LOWERINGS)
-LOWERINGS.update(
-    (name, half.exactly(LOWERINGS[name])) for name in ("attention", "scaled_attention")
-)
 
 __all__ = ["LOWERINGS"]

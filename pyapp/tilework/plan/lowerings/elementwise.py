@@ -366,6 +366,7 @@ def where(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> 
 
 
 PLAIN: dict[str, Lowering] = {
+    "cast": cast,
     "and": logical,
     "or": logical,
     "xor": logical,
