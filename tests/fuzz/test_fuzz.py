@@ -129,6 +129,13 @@ def complex_of_three_floats() -> Any:
     return tensor
 
 
+# Operands of a QLinearConv whose zero of x is one number too many.
+QUANTISED: list[tuple[Any, Any]] = [
+    ((1, 1, 3, 3), np.uint8), ((), np.float32), ((2,), np.uint8),
+    ((2, 1, 2, 2), np.uint8), ((), np.float32), ((), np.uint8),
+    ((), np.float32), ((), np.uint8),
+]  # fmt: skip
+
 FOUND: list[tuple[bytes, type[Exception], str]] = [
     (
         model("Expand", [[1]], 1, np.array([1 << 40], np.int64)),
@@ -145,6 +152,11 @@ FOUND: list[tuple[bytes, type[Exception], str]] = [
         model("MaxPool", [[1, 1, 4, 4]], kernel_shape=[2, 2], pads=[2**20, 2**20, 0, 0]),
         tilework.OutOfMemory,
         "takes",
+    ),
+    (
+        model("QLinearConv", [], 1, *(np.ones(n, t) for n, t in QUANTISED)),
+        tilework.InvalidArgument,
+        r"uint8\[2\] must be one of",
     ),
     (model("ThresholdedRelu", [[4]], alpha=[1.5]), tilework.InvalidGraph, "not one like 1.0"),
     (

@@ -316,9 +316,11 @@ def _convolved(
 
 
 def _infer_conv_integer(node: Node, infos: Sequence[Info | None]) -> list[Info]:
-    x, w = infos[:2]
+    x, w, x_zero, w_zero = [*infos, None, None][:4]
     assert x is not None and w is not None
-    return [Info(INT32, _conv_info(node, infos, x, w))]
+    shape = _conv_info(node, infos, x, w)
+    _check_shapes(node, infos, w.shape[:1], shape, (None, x_zero, None, w_zero, None, None))
+    return [Info(INT32, shape)]
 
 
 def _conv_integer(
@@ -365,7 +367,12 @@ define("quantized_conv", (4, 8), _infer_quantized_conv, quiet(_quantized_conv))
 
 
 def _infer_qlinear_conv(node: Node, infos: Sequence[Info]) -> list[Info]:
-    return [Info(infos[7].dtype, _conv_info(node, infos, infos[0], infos[3]))]
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias = [*infos, None][:9]
+    assert x is not None and w is not None and y_scale is not None and y_zero is not None
+    shape = _conv_info(node, infos, x, w)
+    _check_shapes(node, infos, w.shape[:1], shape, (x_scale, x_zero, w_scale, w_zero, bias, None))
+    _check_shapes(node, infos, w.shape[:1], shape, (y_scale, y_zero, None, None, None, None))
+    return [Info(y_zero.dtype, shape)]
 
 
 def _qlinear_conv(

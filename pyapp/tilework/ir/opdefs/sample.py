@@ -149,8 +149,9 @@ _MOST_SAMPLES = 4096  # along a bin; more than an image has pixels tells a damag
 def _samples(start: float, length: float, bins: int, ratio: int) -> tuple[Array, int]:
     """(bins, samples) places along one axis of a region."""
     each = length / bins
-    if each > _MOST_SAMPLES and ratio <= 0:
-        raise InvalidArgument(f"{each:g} samples along a bin; {_MOST_SAMPLES} are possible")
+    asked = ratio if ratio > 0 else each
+    if asked > _MOST_SAMPLES:
+        raise InvalidArgument(f"{asked:g} samples along a bin; {_MOST_SAMPLES} are possible")
     count = ratio if ratio > 0 else ceil(each) if each > 0 else 0
     step = (np.arange(count) + 0.5) / max(count, 1)
     return start + (np.arange(bins)[:, None] + step) * each, count
