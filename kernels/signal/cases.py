@@ -1,5 +1,5 @@
-"""Cases of Fourier transforms: every radix and their products, primes by the chirp, both directions,
-frames that overlap, what is padded and what is left out."""
+"""Cases of Fourier transforms: every radix and their products, primes by the chirp, both
+directions, frames that overlap, what is padded and what is left out."""
 
 from __future__ import annotations
 
