@@ -17,7 +17,17 @@
 #define TW_GEMM_KC 1536
 #endif
 
+// Pages of B whose addresses are looked up together, well before their elements are wanted: one after
+// the other each costs a walk through the page tables (README.md has the figures).
+#define PAGE 4096
+#define PAGES 96
+
 static const float zeros[TW_PANEL] = {0};
+
+static void look_up(const float *from, const float *end) {
+  const volatile uint8_t *page = (const volatile uint8_t *)from;
+  for (; page < (const volatile uint8_t *)end; page += PAGE) (void)*page;
+}
 
 static uint32_t minimum(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
@@ -127,6 +137,8 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
   int plain = !scaled && p->activation == GEMM_ACTIVATION_NONE && !residuals;
 
   uint32_t k0 = 0, strips = tw_strips(rows);
+  size_t panel = (size_t)p->k * TW_PANEL;
+  const float *end = b + panels * panel, *looked_up = b;
   do {
     uint32_t k = minimum(p->k - k0, TW_GEMM_KC);
     int last = k0 + k == p->k;
@@ -142,8 +154,14 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
       }
       finish f = {scaled, p->alpha, panel_bias, 0, p->ldr, p->activation};
       const float *block = b + (size_t)j * p->k + k0 * TW_PANEL;
+      if (block + 2 * panel > looked_up && looked_up < end) {
+        const float *until = looked_up + PAGES * PAGE / sizeof(float);
+        if (until > end) until = end;
+        look_up(looked_up, until);
+        looked_up = until;
+      }
       // All strips together read ahead in the next panel's block; the last panel has none after it.
-      const float *next = j + TW_PANEL < columns ? block + (size_t)p->k * TW_PANEL : block;
+      const float *next = j + TW_PANEL < columns ? block + panel : block;
       tw_strip s = {.lda = p->lda, .k = k, .b = block, .ahead = (const uint8_t *)next};
       s.ahead_step = TW_PANEL * sizeof(float) / strips;
       for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip, s.ahead += s.ahead_step * k) {
