@@ -38,15 +38,39 @@ typedef struct tw_strip {
   // place again and again, which costs nothing.
   const uint8_t *ahead;
   uint32_t ahead_step;
+  // Instead, lines to write along the way with the byte that each begins with; see tw_rewrite.
+  struct tw_lines *rewrite;
 } tw_strip;
 
 #define TW_UNROLLED _Pragma("clang loop unroll(full)")
+
+// Lines of a packed B whose turn comes next: from `line` to `end`.
+typedef struct tw_lines {
+  uint8_t *line, *end;
+  const uint8_t *firsts;  // the byte that each begins with
+  uint32_t every;         // steps of k for which TW_REWRITTEN of them are written
+} tw_lines;
+
+#define TW_LINE_BYTES 64
+#define TW_REWRITTEN 4
+
+// Writes into the next lines what stands there. A load that misses holds up the core until its line
+// has come; a store waits aside, and the core goes on: WebAssembly's only prefetch.
+TW_INLINE void tw_rewrite(tw_lines *next) {
+  if (next->line >= next->end) return;
+  volatile uint8_t *line = next->line;
+  TW_UNROLLED for (uint32_t i = 0; i < TW_REWRITTEN; i++)
+    line[i * TW_LINE_BYTES] = next->firsts[i];
+  next->line += TW_REWRITTEN * TW_LINE_BYTES;
+  next->firsts += TW_REWRITTEN;
+}
+
 #define TW_HIDE(pointer) __asm__("" : "+r"(pointer))
 
-// `rows` is a constant where this is inlined. A fused multiply-add waits four cycles for the one
+// `rows` and `rewriting` are constants where this is inlined. A fused multiply-add waits four cycles for the one
 // before it, an add two or three: three rows, so six sums, are faster by separate instructions
 // (Zen 5: 59 and 47 GF/s; Zen 4: no difference).
-TW_INLINE void tw_strip_rows(const tw_strip *s, int rows) {
+TW_INLINE void tw_strip_rows(const tw_strip *s, int rows, int rewriting) {
   v128_t sum[TW_ROWS][2];
   const float *a[TW_ROWS], *b = s->b;
   TW_UNROLLED for (int i = 0; i < rows; i++) {
@@ -57,25 +81,37 @@ TW_INLINE void tw_strip_rows(const tw_strip *s, int rows) {
   }
   const volatile uint8_t *ahead = s->ahead;
   uint32_t step = s->ahead_step;
-  for (uint32_t p = s->k; p != 0; p--) {
-    TW_HIDE(b);
-    v128_t b0 = wasm_v128_load(b), b1 = wasm_v128_load(b + 4);
-    b += TW_PANEL;
-    if (rows > 3) {
-      (void)*ahead;
-      ahead += step;
+  tw_lines next = {0};
+  if (rewriting) next = *s->rewrite;
+  uint32_t left = s->k;
+  do {
+    uint32_t p = left;
+    if (rewriting) {
+      tw_rewrite(&next);
+      if (p > next.every) p = next.every;
+      left -= p;
     }
-    TW_UNROLLED for (int i = 0; i < rows; i++) {
-      v128_t x = wasm_v128_load32_splat(a[i]++);
-      if (rows == 3) {
-        sum[i][0] = wasm_f32x4_add(wasm_f32x4_mul(x, b0), sum[i][0]);
-        sum[i][1] = wasm_f32x4_add(wasm_f32x4_mul(x, b1), sum[i][1]);
-      } else {
-        sum[i][0] = tw_madd(x, b0, sum[i][0]);
-        sum[i][1] = tw_madd(x, b1, sum[i][1]);
+    for (; p != 0; p--) {
+      TW_HIDE(b);
+      v128_t b0 = wasm_v128_load(b), b1 = wasm_v128_load(b + 4);
+      b += TW_PANEL;
+      if (rows > 3 && !rewriting) {
+        (void)*ahead;
+        ahead += step;
+      }
+      TW_UNROLLED for (int i = 0; i < rows; i++) {
+        v128_t x = wasm_v128_load32_splat(a[i]++);
+        if (rows == 3) {
+          sum[i][0] = wasm_f32x4_add(wasm_f32x4_mul(x, b0), sum[i][0]);
+          sum[i][1] = wasm_f32x4_add(wasm_f32x4_mul(x, b1), sum[i][1]);
+        } else {
+          sum[i][0] = tw_madd(x, b0, sum[i][0]);
+          sum[i][1] = tw_madd(x, b1, sum[i][1]);
+        }
       }
     }
-  }
+  } while (rewriting && left != 0);
+  if (rewriting) *s->rewrite = next;
   TW_UNROLLED for (int i = 0; i < rows; i++) {
     float *c = s->c + (uint32_t)i * s->ldc;
     wasm_v128_store(c, sum[i][0]);
@@ -128,7 +164,9 @@ TW_INLINE void tw_strip_few(const tw_strip *s, int rows, int ways) {
 }
 
 #define TW_STRIP_OF(rows) \
-  static __attribute__((noinline)) void tw_strip_##rows(const tw_strip *s) { tw_strip_rows(s, rows); }
+  static __attribute__((noinline)) void tw_strip_##rows(const tw_strip *s) { \
+    tw_strip_rows(s, rows, 0);                                                 \
+  }
 TW_STRIP_OF(3)
 TW_STRIP_OF(4)
 TW_STRIP_OF(5)

@@ -31,6 +31,37 @@ static void look_up(const float *from, const float *end) {
 
 static uint32_t minimum(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+// A panel's block that no strip before it has brought.
+static void read_lines(const float *block, uint32_t k) {
+  const volatile uint8_t *line = (const volatile uint8_t *)block;
+  for (uint32_t i = 0; i < k; i += 2, line += TW_LINE_BYTES) (void)*line;
+}
+
+// Strips that bring B's next lines by writing: 4 rows or more, for fewer wait for B in any case.
+#define REWRITING_STRIP(rows) \
+  static __attribute__((noinline)) void rewriting_##rows(const tw_strip *s) { \
+    tw_strip_rows(s, rows, 1);                                                \
+  }
+REWRITING_STRIP(4)
+REWRITING_STRIP(5)
+#if TW_ROWS == 6
+REWRITING_STRIP(6)
+#endif
+
+static void multiply(const tw_strip *s, uint32_t rows) {
+  if (s->rewrite == 0 || rows < 4) {
+    tw_strip_any(s, rows);
+    return;
+  }
+  switch (rows) {
+    case 4: rewriting_4(s); break;
+    case 5: rewriting_5(s); break;
+#if TW_ROWS == 6
+    case 6: rewriting_6(s); break;
+#endif
+  }
+}
+
 // What happens to a finished sum.
 typedef struct finish {
   int scaled;             // 0: alpha is 1 and the sum began with the bias
@@ -133,6 +164,17 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
   float *c = (float *)bindings[F32_GEMM_C].data + c0;
   const float *biases = bias->length ? (const float *)bias->data + column : 0;
   const float *residuals = residual->length ? (const float *)residual->data + r0 : 0;
+  uint64_t lines = ((uint64_t)p->k + 1) / 2;  // of a panel
+  uint8_t *firsts = 0;
+  if (p->rewrite) {
+    uint64_t all = ((uint64_t)p->n + TW_PANEL - 1) / TW_PANEL;
+    const tw_binding *whole = &bindings[F32_GEMM_PACKED_B];
+    if (p->b_outer || p->b_inner) return TW_INVALID_PARAMS;
+    if (all * p->k > UINT32_MAX) return TW_BINDING_TOO_SHORT;
+    uint64_t at = all * p->k * TW_PANEL * sizeof(float);
+    if (at + all * lines > whole->length) return TW_BINDING_TOO_SHORT;
+    firsts = (uint8_t *)whole->data + at + column / TW_PANEL * lines;
+  }
   int scaled = p->alpha != 1;  // else the sum begins with the bias, at no cost
   int plain = !scaled && p->activation == GEMM_ACTIVATION_NONE && !residuals;
 
@@ -160,10 +202,18 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
         look_up(looked_up, until);
         looked_up = until;
       }
-      // All strips together read ahead in the next panel's block; the last panel has none after it.
-      const float *next = j + TW_PANEL < columns ? block + panel : block;
+      // All strips together read or rewrite the next panel's block; the last panel has none after it.
+      int more = j + TW_PANEL < columns;
+      const float *next = more ? block + panel : block;
       tw_strip s = {.lda = p->lda, .k = k, .b = block, .ahead = (const uint8_t *)next};
       s.ahead_step = TW_PANEL * sizeof(float) / strips;
+      tw_lines rest = {(uint8_t *)next, (uint8_t *)next, 0, 2 * strips * TW_REWRITTEN};
+      if (firsts) {
+        rest.firsts = firsts + (j / TW_PANEL + 1) * lines + k0 / 2;
+        if (more) rest.end += k / (2 * TW_REWRITTEN) * TW_REWRITTEN * TW_LINE_BYTES;
+        s.rewrite = &rest;
+        if (j == 0) read_lines(block, k);
+      }
       for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip, s.ahead += s.ahead_step * k) {
         strip = tw_strip_length(rows, strips, n);
         s.a = a + (size_t)i * p->lda + k0;
@@ -182,7 +232,7 @@ uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
         }
         s.start = k0 ? s.c : scaled ? zeros : panel_bias;
         s.ld_start = k0 ? s.ldc : 0;
-        tw_strip_any(&s, strip);
+        multiply(&s, strip);
         if (last && !plain) finish_strip(&f, s.c, s.ldc, strip);
         if (width < TW_PANEL) copy_rows(to, p->ldc, narrow_c, TW_PANEL, strip, width);
       }

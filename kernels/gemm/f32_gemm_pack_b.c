@@ -1,7 +1,8 @@
 // B (k, n) of any strides to panels of 8 columns: packed[j / 8][p][j % 8] = b[p][j], f32.
 //
 // b       element (p, j) of matrix z at z batch_stride + p stride_k + j stride_n
-// packed  (ceil(n / 8), k, 8) at z packed_stride; columns beyond n are zero
+// packed  (ceil(n / 8), k, 8) at z packed_stride; columns beyond n are zero; then, if asked for, the
+//         first byte of each 64 of them, (ceil(n / 8), ceil(k / 2))
 // Tile: x = `tile_panels` panels, z = matrix. Scratch: none. Nothing may alias.
 #include "gemm.h"
 #include "panels.h"
@@ -22,7 +23,8 @@ static void pack_side(float *to, const float *from, uint32_t k, uint32_t stride_
 
 uint32_t f32_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
   const pack_b_params *p = d->params;
-  if (p->tile_panels == 0 || d->binding_count != F32_GEMM_PACK_B_BINDINGS)
+  if (p->tile_panels == 0 || d->binding_count != F32_GEMM_PACK_B_BINDINGS ||
+      (p->firsts && d->count_z != 1))
     return TW_INVALID_PARAMS;
   uint64_t panels = ((uint64_t)p->n + TW_PANEL - 1) / TW_PANEL;
   uint64_t first = (uint64_t)t->x * p->tile_panels;
@@ -36,6 +38,9 @@ uint32_t f32_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
   uint64_t last = b0 + (uint64_t)(p->k - 1) * p->stride_k + (columns - 1) * p->stride_n;
   if ((last + 1) * sizeof(float) > from->length ||
       (packed0 + end * TW_PANEL * p->k) * sizeof(float) > to->length)
+    return TW_BINDING_TOO_SHORT;
+  uint64_t lines = ((uint64_t)p->k + 1) / 2, firsts0 = panels * p->k * TW_PANEL * sizeof(float);
+  if (p->firsts && (panels * p->k > UINT32_MAX || firsts0 + panels * lines > to->length))
     return TW_BINDING_TOO_SHORT;
 
   uint64_t column = first * TW_PANEL;
@@ -51,6 +56,13 @@ uint32_t f32_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
       tw_pack_panel(packed, b, p->k, p->stride_k, p->stride_n, width);
       column += TW_PANEL;
     }
+  }
+  if (p->firsts) {
+    uint8_t *bytes = to->data;
+    for (uint64_t panel = first; panel < end; panel++)
+      for (uint64_t i = 0; i < lines; i++)
+        bytes[firsts0 + panel * lines + i] =
+            bytes[panel * p->k * TW_PANEL * sizeof(float) + i * TW_LINE_BYTES];
   }
   return TW_OK;
 }

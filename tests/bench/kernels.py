@@ -73,7 +73,7 @@ def attention(build: str, length: int, size: int, heads: int) -> dict[str, Any]:
 def pack(name: str, n: int, stride_k: int, stride_n: int) -> dict[str, Any]:
     """f32_gemm_pack_b of a square matrix; what it counts is bytes of B."""
     panels = pack_b_tile_panels(n, n, 1, 1)
-    params = PackBParams(n, n, stride_k, stride_n, 0, n * n, panels)
+    params = PackBParams(n, n, stride_k, stride_n, 0, n * n, panels, False)
     return {
         "name": name,
         "module": "relaxed/gemm.wasm",

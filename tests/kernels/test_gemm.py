@@ -51,6 +51,7 @@ class Case:
     tile_n: int = 64
     transposed: bool = False  # B is given as (n, k)
     spread: int = 1  # stride of B's innermost axis
+    rewrite: bool = False
     note: str = field(default="", compare=False)
 
 
@@ -76,6 +77,12 @@ CASES = [
         for act in Activation
         for a, b, r in ((1.0, False, False), (1.0, True, True), (-0.75, True, False))
     ),
+    *(
+        Case(m, k, n, bias=True, rewrite=True, tile_n=24, note=f"{k} x {n} rewritten")
+        for m, k, n in ((4, 1, 9), (5, 16, 70), (16, 47, 65), (17, 385, 24), (66, 1538, 31))
+    ),
+    *(Case(m, 64, 48, rewrite=True, note=f"{m} rows, rewritten") for m in range(1, 14)),
+    Case(16, 384, 1536, bias=True, rewrite=True, activation=Activation.GELU, note="MiniLM, written"),
     *(Case(5, k, n, transposed=True) for k in (1, 7, 16, 33) for n in (3, 8, 29)),
     *(Case(5, 18, n, transposed=t, spread=3) for n in (3, 16) for t in (False, True)),
 ]
@@ -109,12 +116,18 @@ def pack(build: str, b: Array, case: Case, tile_panels: int = 3) -> Array:
     strides = (case.spread, columns * case.spread)
     stride_k, stride_n = strides if case.transposed else strides[::-1]
     size = panels(n) * 8 * k
-    packed = np.full(batch * size, np.nan, np.float32)
+    lines = -(-k // 2)
+    firsts = -(-panels(n) * lines // 4) if case.rewrite else 0
+    packed = np.full(batch * size + firsts, np.nan, np.float32)
     # The last element ends the binding: nothing behind it may be read.
     memory = flat.ravel()[: flat.size - case.spread + 1] if flat.size else flat.ravel()
-    params = PackBParams(k, n, stride_k, stride_n, rows * columns * case.spread, size, tile_panels)
+    params = PackBParams(k, n, stride_k, stride_n, rows * columns * case.spread, size, tile_panels, case.rewrite)
     counts = (-(-panels(n) // tile_panels), 1, batch)
     assert host(build).run(F32_GEMM_PACK_B, counts, params, [memory, packed]) == 0
+    if case.rewrite:
+        each = packed[:size].view(np.uint8).reshape(panels(n), k * 32)
+        got = packed[size:].view(np.uint8)[: panels(n) * lines].reshape(panels(n), lines)
+        np.testing.assert_array_equal(got, each[:, ::64])
     return packed
 
 
@@ -129,18 +142,19 @@ def run(case: Case, build: str, seed: int = 0) -> None:
     a = uniform(1 if case.repeat == "a" else batch, m, lda)
     b = uniform({"b": 1, "bi": case.outer}.get(case.repeat, batch), k, n)
     packed = pack(build, b, case)
+    before = packed.copy()
     np.testing.assert_array_equal(unpacked(packed, b.shape), b)
     bias = uniform(n) if case.bias else None
     residual = uniform(batch, m, ldr) if case.residual else None
     c = np.full((batch, m, ldc), -7.25, np.float32)
     size = packed.size // b.shape[0]
-    strides = {"": (case.inner * size, size), "b": (0, 0), "bi": (size, 0)}
-    b_outer, b_inner = strides.get(case.repeat, strides[""])
+    strides = {"b": (0, 0), "bi": (size, 0)} | dict.fromkeys(("", "a"), (case.inner * size, size))
+    b_outer, b_inner = strides["b" if case.rewrite else case.repeat]
     a_outer, a_inner = (0, 0) if case.repeat == "a" else (case.inner * m * lda, m * lda)
     params = GemmParams(
         m, n, k, lda, ldc, ldr, case.inner, a_outer, a_inner, b_outer, b_inner,
         case.inner * m * ldc, m * ldc, case.inner * m * ldr, m * ldr,
-        case.tile_m, case.tile_n, case.alpha, case.activation,
+        case.tile_m, case.tile_n, case.alpha, case.activation, case.rewrite,
     )  # fmt: skip
     counts = (-(-n // case.tile_n), -(-m // case.tile_m), batch)
     result = c.ravel()[: c.size - (ldc - n)].copy()
@@ -149,6 +163,7 @@ def run(case: Case, build: str, seed: int = 0) -> None:
     if residual is not None:
         bindings[3] = residual.ravel()[: residual.size - (ldr - n)].copy()
     assert host(build).run(F32_GEMM, counts, params, bindings, shuffle=seed) == 0
+    np.testing.assert_array_equal(packed.view(np.uint8), before.view(np.uint8))
 
     c.ravel()[: result.size] = result
     a64 = np.broadcast_to(a[:, :, :k], (batch, m, k)).astype(np.float64)
@@ -172,7 +187,7 @@ def unpacked(packed: Array, shape: tuple[int, ...]) -> Array:
     """Packed panels back to (batch, k, n); what is beyond n must be zero."""
     batch, k, n = shape
     width = panels(n) * 8
-    full = packed.reshape(batch, width // 8, k, 8).transpose(0, 2, 1, 3).reshape(batch, k, width)
+    full = packed[: batch * width * k].reshape(batch, width // 8, k, 8).transpose(0, 2, 1, 3).reshape(batch, k, width)
     assert not full[:, :, n:].any()
     return full[:, :, :n]
 
@@ -254,7 +269,7 @@ def test_refused_parameters(build: str, changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize(
     "changes",
-    [{"lda": 1 << 31}, {"k": 1 << 31}, {"k": 1 << 29, "lda": 0}, {"ldc": 1 << 31}, {"n": 1 << 31}],
+    [{"lda": 1 << 31}, {"k": 1 << 31}, {"rewrite": True}, {"k": 1 << 29, "lda": 0}, {"ldc": 1 << 31}, {"n": 1 << 31}],
     ids=str,
 )
 def test_sizes_that_overflow(build: str, changes: dict[str, Any]) -> None:
@@ -264,7 +279,7 @@ def test_sizes_that_overflow(build: str, changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("build", BUILDS)
 def test_pack_refuses(build: str) -> None:
     b, packed = np.ones(15, np.float32), np.ones(24, np.float32)
-    good = PackBParams(3, 5, 5, 1, 0, 24, 1)
+    good = PackBParams(3, 5, 5, 1, 0, 24, 1, False)
     run_pack = host(build).run
     assert run_pack(F32_GEMM_PACK_B, (1, 1, 1), good, [b, packed]) == _abi.Status.OK
     for arrays in ([b[:14].copy(), packed], [b, packed[:23].copy()]):

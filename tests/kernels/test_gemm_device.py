@@ -41,7 +41,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
 def gemm_params(m: int, n: int, k: int, tile_m: int, tile_n: int) -> GemmParams:
     """One product of dense matrices."""
     return GemmParams(
-        m, n, k, k, n, n, 1, 0, 0, 0, 0, 0, 0, 0, 0, tile_m, tile_n, 1.0, Activation.NONE
+        m, n, k, k, n, n, 1, 0, 0, 0, 0, 0, 0, 0, 0, tile_m, tile_n, 1.0, Activation.NONE, False
     )
 
 
@@ -73,7 +73,7 @@ def test_an_attention_layer(device: Device, batch: int, length: int, heads: int,
     for w, panels in zip(weights, packed, strict=True):
         k, n = w.shape
         tile = pack_b_tile_panels(k, n, 1, device.threads)
-        params = PackBParams(k, n, n, 1, 0, packed_b_elements(k, n), tile)
+        params = PackBParams(k, n, n, 1, 0, packed_b_elements(k, n), tile, False)
         counts = (-(-((n + 7) // 8) // tile), 1, 1)
         commands.dispatch(F32_GEMM_PACK_B, counts, params, [put(w), panels])
     commands.barrier()

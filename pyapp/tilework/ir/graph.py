@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tilework.core.dtypes import DType
+from tilework.core.shapes import count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +67,11 @@ class Constant:
     shape: tuple[int, ...]
     array: NDArray[np.generic] | None = None
     external: tuple[int, int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return count(self.shape) * self.dtype.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,11 @@ SMALLEST_LINES = 4096  # the same of lines that are reduced or normalised
 class Builder:
     """State of one plan while its nodes are lowered, in order."""
 
-    def __init__(self, threads: int, ready: Collection[str] = ()) -> None:
-        """`ready`: keys of prepared constants that the session has."""
+    def __init__(self, threads: int, ready: Collection[str] = (), weights: int = 0) -> None:
+        """`ready`: keys of prepared constants that the session has. `weights`: bytes of all
+        constants."""
         self.threads = threads
+        self.weights = weights
         self._ready = ready
         self.steps: list[Step] = []
         self.prologue: list[Step] = []

@@ -34,7 +34,8 @@ def make_draft(
     to compute them. InvalidArgument when the shapes do not fit the graph.
     """
     special, fired = pipeline.run(graph, pipeline.SHAPED)
-    lowerer = _Lowerer(constants, special, Builder(threads, ready))
+    weights = sum(constant.nbytes for constant in constants.values())
+    lowerer = _Lowerer(constants, special, Builder(threads, ready, weights))
     for value in special.inputs:
         lowerer.tensors[value.name].storage.fixed = in_place
     for node in special.nodes:

@@ -20,6 +20,8 @@ _LEAST_WORK: Final = 250_000  # multiply-adds of a tile, 8 µs: claiming one cos
 _LEAST_STEP: Final = 40_000  # the same of a recurrent step
 _TILE_M: Final = 64  # rows for which a panel of B stays in L1, A's block of k in L2
 _PACK_BYTES: Final = 65_536
+_REWRITERS: Final = 2  # threads
+_CACHED: Final = 16 << 20  # bytes of weights that may still be in cache when they are read again
 _SIDE: Final = 4  # SIDE of kernels/gemm/f32_gemm_pack_b.c
 _QUANT_GROUP: Final = 8  # TW_GROUP of kernels/quant/panel.h
 _SQUARES_SCRATCH: Final = SCRATCH * 5 // 8  # the rest of L2 is for filters
@@ -73,6 +75,21 @@ class AttentionTiles:
 def packed_b_elements(k: int, n: int) -> int:
     """Elements of B (k, n) packed in panels of 8 columns; also the least `packed_stride`."""
     return -(-n // PANEL) * PANEL * k
+
+
+def gemm_rewrites(rows: int, cut: GemmTiles, threads: int, weights: int) -> bool:
+    """Whether a product with constant B brings B's panels by writing (`rewrite` of gemm.wit).
+
+    B has to come from memory (the session's `weights`, in bytes, are more than caches hold), for
+    rows enough to hide it and for one tile alone. What is written has to go back to memory, so
+    few threads at once: 16 rows on one take 7 GB/s of weights, 15 with what goes back.
+    """
+    return 4 <= rows <= cut.tile_m and threads <= _REWRITERS and weights >= _CACHED
+
+
+def packed_b_firsts(k: int, n: int) -> int:
+    """Elements that `firsts` of f32_gemm_pack_b take after the panels."""
+    return -(-(-(-n // PANEL) * -(-k // 2)) // 4)
 
 
 def pack_b_tile_panels(k: int, n: int, batch: int, threads: int) -> int:

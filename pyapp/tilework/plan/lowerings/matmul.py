@@ -102,13 +102,16 @@ def _packed(b: Builder, matrix: Tensor, problem: _Problem) -> tuple[Tensor, tupl
     own = matrix.shape[:-2]
     each = tiles.packed_b_elements(problem.inner, problem.columns)
     matrices = count(own)
+    firsts = is_constant(matrix) and matrices == 1
     shape = (matrices * each,)
+    if firsts:
+        shape = (each + tiles.packed_b_firsts(problem.inner, problem.columns),)
     if is_constant(matrix):
         packed, fresh = b.prepared(f"panels({view_key(matrix)})", FLOAT32, shape)
     else:
         packed, fresh = b.transient(FLOAT32, shape), True
     if fresh:
-        _pack(b, matrix, packed, each)
+        _pack(b, matrix, packed, each, firsts)
     strides = []
     step = each
     for extent in reversed(own):
@@ -118,7 +121,7 @@ def _packed(b: Builder, matrix: Tensor, problem: _Problem) -> tuple[Tensor, tupl
     return packed, (0,) * lead + tuple(reversed(strides)), each
 
 
-def _pack(b: Builder, matrix: Tensor, packed: Tensor, each: int) -> None:
+def _pack(b: Builder, matrix: Tensor, packed: Tensor, each: int, firsts: bool) -> None:
     inner, columns = matrix.shape[-2:]
     sizes, (walk,) = collapse(matrix.shape[:-2], matrix.strides[:-2])
     if count(sizes[:-1]) > PACK_DISPATCHES:
@@ -137,9 +140,11 @@ def _pack(b: Builder, matrix: Tensor, packed: Tensor, each: int) -> None:
             strides=(step, *matrix.strides[-2:]),
             offset=offset,
         )
-        target = replace(
-            packed, shape=(matrices * each,), offset=packed.offset + number * matrices * each
-        )
+        target = packed
+        if not firsts:
+            target = replace(
+                packed, shape=(matrices * each,), offset=packed.offset + number * matrices * each
+            )
         params = PackBParams(
             k=inner,
             n=columns,
@@ -148,6 +153,7 @@ def _pack(b: Builder, matrix: Tensor, packed: Tensor, each: int) -> None:
             batch_stride=step,
             packed_stride=each,
             tile_panels=panels,
+            firsts=firsts,
         )
         strips = -(-columns // tiles.PANEL)
         counts = (-(-strips // panels), 1, matrices)
@@ -201,6 +207,9 @@ def _emit(
         tile_n=cut.tile_n,
         alpha=float(attrs.get("alpha", 1.0)),
         activation=ACTIVATIONS[attrs.get("activation", "none")],
+        rewrite=packed.size > tiles.packed_b_elements(inner, columns)
+        and count_z == 1
+        and tiles.gemm_rewrites(rows, cut, b.threads, b.weights),
     )
     vector = None if bias is None else b.dense(bias)
     b.emit(
