@@ -82,7 +82,7 @@ CASES = [
         for m, k, n in ((4, 1, 9), (5, 16, 70), (16, 47, 65), (17, 385, 24), (66, 1538, 31))
     ),
     *(Case(m, 64, 48, rewrite=True, note=f"{m} rows, rewritten") for m in range(1, 14)),
-    Case(16, 384, 1536, bias=True, rewrite=True, activation=Activation.GELU, note="MiniLM, written"),
+    Case(16, 384, 1536, bias=True, rewrite=True, activation=Activation.GELU, note="written"),
     *(Case(5, k, n, transposed=True) for k in (1, 7, 16, 33) for n in (3, 8, 29)),
     *(Case(5, 18, n, transposed=t, spread=3) for n in (3, 16) for t in (False, True)),
 ]
@@ -121,7 +121,8 @@ def pack(build: str, b: Array, case: Case, tile_panels: int = 3) -> Array:
     packed = np.full(batch * size + firsts, np.nan, np.float32)
     # The last element ends the binding: nothing behind it may be read.
     memory = flat.ravel()[: flat.size - case.spread + 1] if flat.size else flat.ravel()
-    params = PackBParams(k, n, stride_k, stride_n, rows * columns * case.spread, size, tile_panels, case.rewrite)
+    step = rows * columns * case.spread
+    params = PackBParams(k, n, stride_k, stride_n, step, size, tile_panels, case.rewrite)
     counts = (-(-panels(n) // tile_panels), 1, batch)
     assert host(build).run(F32_GEMM_PACK_B, counts, params, [memory, packed]) == 0
     if case.rewrite:
@@ -187,7 +188,8 @@ def unpacked(packed: Array, shape: tuple[int, ...]) -> Array:
     """Packed panels back to (batch, k, n); what is beyond n must be zero."""
     batch, k, n = shape
     width = panels(n) * 8
-    full = packed[: batch * width * k].reshape(batch, width // 8, k, 8).transpose(0, 2, 1, 3).reshape(batch, k, width)
+    parts = packed[: batch * width * k].reshape(batch, width // 8, k, 8)
+    full = parts.transpose(0, 2, 1, 3).reshape(batch, k, width)
     assert not full[:, :, n:].any()
     return full[:, :, :n]
 
@@ -269,7 +271,8 @@ def test_refused_parameters(build: str, changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize(
     "changes",
-    [{"lda": 1 << 31}, {"k": 1 << 31}, {"rewrite": True}, {"k": 1 << 29, "lda": 0}, {"ldc": 1 << 31}, {"n": 1 << 31}],
+    [{"lda": 1 << 31}, {"k": 1 << 31}, {"k": 1 << 29, "lda": 0}, {"ldc": 1 << 31}, {"n": 1 << 31},
+     {"rewrite": True}, {"rewrite": True, "n": 1 << 31}],
     ids=str,
 )
 def test_sizes_that_overflow(build: str, changes: dict[str, Any]) -> None:

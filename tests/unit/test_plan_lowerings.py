@@ -14,6 +14,7 @@ import pytest
 
 from tests.graphs import Maker, check, f32, run_device
 from tilework.core.dtypes import BOOL, FLOAT32, INT32, INT64, UINT8, DType
+from tilework.hal.kernels.gemm import GemmParams
 from tilework.ir.graph import Graph
 from tilework.ir.reference import run_reference
 from tilework.plan.lowerings import LOWERINGS, elementwise, reduce
@@ -298,6 +299,17 @@ def test_matmul(a: tuple[int, ...], b: tuple[int, ...], constant: bool) -> None:
     draft = check(graph, {"a": f32(*a)} | ({} if constant else {"b": weight}), atol=1e-4)
     assert on_device(draft)
     assert not constant or "f32_gemm_pack_b" not in kernels(draft)  # packed once, before
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5, 1024), (5, 1023), (3, 1024), (5, 40)])
+def test_few_rows_and_much_weight_are_brought_by_writing(rows: int, columns: int) -> None:
+    m = Maker()
+    weight = f32(4111, columns, seed=1)
+    graph = m.graph(m.op("matmul", m.input("a", (rows, 4111)), m.constant(weight)))
+    draft = check(graph, {"a": f32(rows, 4111)}, atol=1e-2)
+    (product,) = [step for step in draft.steps if isinstance(step, Dispatch)]
+    assert isinstance(product.params, GemmParams)
+    assert product.params.rewrite == (rows > 3 and columns > 1000)
 
 
 @pytest.mark.parametrize("perm_a", [(0, 1, 2, 3), (0, 2, 1, 3), (1, 0, 3, 2), (3, 2, 1, 0)])

@@ -12,6 +12,7 @@ from tilework.plan.tiles import (
     GemmTiles,
     attention_scratch,
     attention_tiles,
+    gemm_rewrites,
     gemm_tiles,
     pack_b_tile_panels,
     packed_b_elements,
@@ -78,6 +79,15 @@ def test_two_threads_find_work(shape: tuple[int, int, int, int], least: int) -> 
 
 def test_tiny_products_stay_whole() -> None:
     assert gemm_tiles(4, 8, 8, 1, 16) == GemmTiles(ROWS, 8, 0)
+
+
+def test_weights_from_memory_are_rewritten_by_one_tile_of_few_threads() -> None:
+    cut, much = gemm_tiles(16, 1536, 384, 1, 2), 64 << 20
+    assert gemm_rewrites(16, cut, 2, much)
+    assert not gemm_rewrites(16, cut, 2, 1 << 20)  # in cache
+    assert not gemm_rewrites(16, cut, 4, much)  # bandwidth
+    assert not gemm_rewrites(3, cut, 2, much)  # these wait for B in any case
+    assert not gemm_rewrites(200, gemm_tiles(200, 1536, 384, 1, 2), 2, much)  # panels are shared
 
 
 def test_thin_products_take_many_rows() -> None:
