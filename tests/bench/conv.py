@@ -1,6 +1,6 @@
 """Speeds of the convolution kernels in headless Chromium, one thread, case by case.
 
-    .venv/bin/python -m tests.bench.conv [milliseconds a case]
+    PYTHONPATH=pyapp .venv/bin/python -m tests.bench.conv [milliseconds a case]
 
 Prints the tables of kernels/conv/README.md. Needs the compiled kernels (`python3 build.py build`)
 and a browser. Not a test: what it prints depends on the machine.

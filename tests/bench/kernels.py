@@ -1,6 +1,6 @@
 """GF/s of the GEMM and attention kernels in headless Chromium, one thread, case by case.
 
-    .venv/bin/python -m tests.bench.kernels [milliseconds a case]
+    PYTHONPATH=pyapp .venv/bin/python -m tests.bench.kernels [milliseconds a case]
 
 Prints the tables of kernels/gemm/README.md and kernels/attention/README.md. Needs the compiled
 kernels (`python3 build.py build`) and a browser. Not a test: what it prints depends on the machine.
