@@ -232,6 +232,15 @@ def test_submit_works_again_after_failures(bench: Bench) -> None:
     assert not bench.ring.halted
 
 
+def test_what_the_ring_looks_at_is_no_copy_to_the_host(bench: Bench) -> None:
+    before = bench.device.statistics.copied_out
+    number = bench.push(bench.fail(70))
+    bench.ring.wait(bench.ring.pushed)
+    assert bench.ring.halted and bench.ring.outcome(number).status == 70
+    assert bench.device.statistics.copied_out == before
+    bench.ring.go_on()
+
+
 # -- cancelling --------------------------------------------------------------------------------
 
 

@@ -75,6 +75,7 @@ def test_log_mel() -> None:
     samples = sound(SMALL, 2)
     with InferenceSession(log_mel(SMALL)) as session:
         (found,) = session.run(None, {"samples": samples})
+        assert session.where() == "kernel"
     np.testing.assert_allclose(found, features(SMALL, 2), rtol=1e-3, atol=1e-3)
 
 

@@ -213,6 +213,13 @@ class Buffer(Scoped):
         self.read_into(out, offset)
         return bytes(out)
 
+    def peek(self, offset: int, nbytes: int) -> bytes:
+        """`read` of the HAL's own words, which is no copy that anybody asked for: not counted."""
+        self.check_range(offset, nbytes)
+        out = bytearray(nbytes)
+        self.device.driver.read_into(self._host_address() + offset, out)
+        return bytes(out)
+
     def view(self) -> memoryview | None:
         """The memory itself, writable, where the host can see it; else None (browser `arena`)."""
         self.check_alive()

@@ -103,14 +103,14 @@ class Ring:
     @property
     def halted(self) -> bool:
         """Whether a failure or cancel waits to be looked at; `look() - 1` is its number."""
-        return self._memory.read(QUEUE_HALTED, 4) != bytes(4)
+        return self._memory.peek(QUEUE_HALTED, 4) != bytes(4)
 
     def outcome(self, number: int) -> Outcome:
         """Of a submission that has ended and is not retired."""
         if not self._retired <= number < self._pushed:
             raise InvalidArgument(f"submission {number} is not in the ring")
         status, command, x, y, z, worker = struct.unpack(
-            "<6I", self._memory.read(self._slot(number) - self._queue + SUBMISSION_STATUS, 24)
+            "<6I", self._memory.peek(self._slot(number) - self._queue + SUBMISSION_STATUS, 24)
         )
         return Outcome(status, command, (x, y, z), worker)
 
@@ -272,6 +272,6 @@ class Ring:
 
     def _progress(self) -> bytes:
         """Different whenever a tile was claimed or finished, or a submission has ended."""
-        words = self._memory.read(0, QUEUE_RUNNING)
+        words = self._memory.peek(0, QUEUE_RUNNING)
         at = (QUEUE_CLAIM, QUEUE_CLAIM + 4, QUEUE_DONE, QUEUE_ENDED)
         return b"".join(words[i : i + 4] for i in at)

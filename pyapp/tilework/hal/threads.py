@@ -60,7 +60,7 @@ class Threads:
     def stuck(self) -> tuple[int, int, tuple[int, int, int]] | None:
         """The first worker that is inside a kernel: (worker, command, tile)."""
         for worker, block in enumerate(self.blocks[1:], 1):
-            words = struct.unpack("<5I", block.read(THREAD_IN_TILE, 20))
+            words = struct.unpack("<5I", block.peek(THREAD_IN_TILE, 20))
             assert THREAD_COMMAND == THREAD_IN_TILE + 4
             if words[0]:
                 return worker, words[1], (words[2], words[3], words[4])
