@@ -1,4 +1,4 @@
-"""Cases of strided_copy and gather: transposes, slices, joins, negative strides, bad indices."""
+"""Cases of the kernels that move: transposes, slices, joins, bad indices, caches that grow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from tests.kernels.harness import INVALID_PARAMS, OUT_OF_RANGE, TOO_SHORT, Case, up
-from tilework.hal.kernels.move import GATHER, STRIDED_COPY, GatherParams, StridedCopyParams
+from tilework.hal.kernels.move import (
+    APPEND_ROWS,
+    GATHER,
+    STRIDED_COPY,
+    AppendParams,
+    GatherParams,
+    StridedCopyParams,
+)
 
 Array = NDArray[Any]
 Six = tuple[int, int, int, int, int, int]
@@ -87,8 +94,48 @@ def gather(
     )  # fmt: skip
 
 
+def append(
+    shape: tuple[int, int, int, int],
+    extents: tuple[int, int, int],
+    lengths: Sequence[int] | None,
+    note: str,
+    status: int = 0,
+) -> Case:
+    """A cache of (batch, heads, held, features); extents are rows that count, new, and present.
+
+    The new rows lie as a projection leaves them, (batch, rows, heads, features).
+    """
+    batch, heads, held, features = shape
+    before, fresh, whole = extents
+    past = numbers(math.prod(shape), 4).reshape(shape)
+    new = numbers(7 + batch * fresh * heads * features, 4)[7:]
+    new = new.reshape(batch, fresh, heads, features)
+    present = np.zeros((batch, heads, whole, features), np.uint32)
+    starts = [before] * batch if lengths is None else [one + 1 - fresh for one in lengths]
+    for number, first in enumerate([] if status else starts):
+        present[number, :, :first] = past[number, :, :first]
+        present[number, :, first : first + fresh] = new[number].swapaxes(0, 1)
+    item = 4 * features
+    params = AppendParams(
+        heads, held, before, fresh, whole, item, fresh * heads * item, item, heads * item
+    )
+    told = None if lengths is None else np.array(lengths, np.int32)
+    target = np.full(present.size, 7, np.uint32)
+    arrays = [past.reshape(-1), new.reshape(-1), told, target]
+    expected = {3: present.reshape(-1)}
+    return Case(APPEND_ROWS, (heads, batch, 1), params, arrays, expected, status=status, note=note)
+
+
 BOTH = (np.int32, np.int64)
 CASES: list[Case] = [
+    append((1, 2, 5, 16), (5, 1, 6), None, "one row behind five"),
+    append((2, 3, 5, 3), (5, 2, 7), None, "short rows"),
+    append((2, 2, 4, 8), (0, 3, 9), None, "a prompt into a cache with room"),
+    append((2, 2, 300, 8), (0, 1, 301), [300, 17], "lengths of their own, 0 behind"),
+    append((3, 1, 6, 4), (0, 2, 6), [1, 5, 3], "in a cache that has room"),
+    append((1, 2, 6, 4), (0, 2, 8), [8], "beyond the cache", OUT_OF_RANGE),
+    append((1, 2, 9, 4), (0, 2, 9), [9], "more rows than there are", OUT_OF_RANGE),
+    append((1, 2, 6, 4), (0, 2, 8), [0], "less than the new rows", OUT_OF_RANGE),
     *(transpose((rows, columns), (1, 0), 4, tile=tile)
       for rows, columns in ((1, 1), (4, 4), (5, 7), (8, 12), (13, 9), (3, 17), (64, 33))
       for tile in ((64, 64), (5, 6), (1, 1))),

@@ -110,16 +110,13 @@ def resolve_reshape(shape: Shape, asked: Sequence[int], allow_zero: bool) -> Sha
 
 def slice_bounds(start: int, stop: int, step: int, extent: int) -> tuple[int, int, int]:
     """First index, step and number of elements of ONNX Slice along one axis, ends clamped."""
-    first, last, step = slice(start, stop, step).indices(extent) if step > 0 else (
-        _clamp(start, extent, extent - 1),
-        _clamp(stop, extent, extent - 1),
-        step,
-    )  # fmt: skip
-    return first, step, len(range(first, last, step))
-
-
-def _clamp(index: int, extent: int, top: int) -> int:
     # Going backwards the range is [-1, extent - 1]; Python's slice() would read -1 as the last.
+    low, top = (0, extent) if step > 0 else (-1, extent - 1)
+    first, last = (_clamp(index, extent, low, top) for index in (start, stop))
+    return first, step, max((last - first + step - (1 if step > 0 else -1)) // step, 0)
+
+
+def _clamp(index: int, extent: int, low: int, top: int) -> int:
     if index < 0:
         index += extent
-    return min(max(index, -1), top)
+    return min(max(index, low), top)

@@ -16,6 +16,7 @@ import numpy as np
 
 from tilework.core.config import IN_PLACE
 from tilework.core.errors import InvalidArgument, Unsupported
+from tilework.core.growing import Growth, at, at_hand
 from tilework.engine.constants import ConstantStore, contiguous, run_on_host
 from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Fed, Resident, copy_on_device
@@ -26,6 +27,7 @@ from tilework.ir.opdefs.registry import Array
 from tilework.plan.arena import ALIGNMENT
 from tilework.plan.plan import Draft
 from tilework.plan.record import record
+from tilework.plan.settle import fix_sizes, settle, settled_tensors
 from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor
 
@@ -36,10 +38,21 @@ class Plan:
     """Made by the session for one set of shapes; `run` replays it."""
 
     def __init__(
-        self, device: Device, draft: Draft, store: ConstantStore, slots: bool = False
+        self,
+        device: Device,
+        draft: Draft,
+        store: ConstantStore,
+        slots: bool = False,
+        growth: Growth | None = None,
     ) -> None:
-        """With `slots` runs may be fed Residents and give them; the draft was made `in_place`."""
-        self.draft = draft
+        """With `slots` runs may be fed Residents and give them; the draft was made `in_place`.
+
+        With `growth` the draft has numbers that grow, and `grow` sets them for other lengths.
+        """
+        self._drafted = draft
+        self._draft: Draft | None = draft
+        self._value: Callable[[int], int] = at_hand
+        self._fed, self._given = draft.inputs, draft.outputs
         self._device = device
         self._store = store
         self._local: Buffer | None = None
@@ -63,7 +76,11 @@ class Plan:
                     self._segments.append(part[0])
                     continue
                 steps = [step for step in part if isinstance(step, Dispatch)]
-                self._segments.append(record(device, steps, self._resolve, draft.name))
+                program = record(device, steps, self._resolve, draft.name, growth)
+                self._segments.append(program)
+            if growth is not None:
+                fix_sizes(draft)
+                self._settle(at_hand)
         except BaseException:
             self.free()
             raise
@@ -72,19 +89,42 @@ class Plan:
         return str(self.draft)
 
     @property
+    def draft(self) -> Draft:
+        """What was decided, in the numbers of the length at hand."""
+        if self._draft is None:
+            self._draft = settle(self._drafted, self._value)
+        return self._draft
+
+    def grow(self, values: Sequence[int], atoms: Sequence[int]) -> None:
+        """Sets all that grows for another length: `values` of the growth's table, and its atoms."""
+        for program in self._segments:
+            assert isinstance(program, Program)  # with host steps there is no growth
+            program.grow(values)
+        for program in self._singles.values():
+            program.free()
+        self._singles.clear()
+        self._settle(partial(at, atoms=atoms))
+
+    def _settle(self, value: Callable[[int], int]) -> None:
+        self._draft, self._value = None, value
+        self._fed = settled_tensors(self._drafted.inputs, value)
+        self._given = settled_tensors(self._drafted.outputs, value)
+        self._outputs = {}  # to be attached again
+
+    @property
     def arena_bytes(self) -> int:
         """What the arena must have, bytes."""
-        return self.draft.arena_bytes
+        return self._drafted.arena_bytes
 
     def _write_locals(self) -> None:
         total = 0
-        for storage in self.draft.locals:
+        for storage in self._drafted.locals:
             self._local_offsets[storage] = total
             total += -(-storage.nbytes // ALIGNMENT) * ALIGNMENT
         if not total:
             return
-        self._local = self._device.allocate(total, f"constants of a plan of {self.draft.name}")
-        for storage, array in self.draft.locals.items():
+        self._local = self._device.allocate(total, f"constants of a plan of {self._drafted.name}")
+        for storage, array in self._drafted.locals.items():
             if array.size:
                 self._local.write(contiguous(array), self._local_offsets[storage])
 
@@ -112,11 +152,11 @@ class Plan:
         self._arena = arena
         self._spans = {storage: self._lies(storage) for storage in self._slots}
         self._inputs = [
-            (name, self._span(tensor)) for name, tensor in self.draft.inputs.items() if tensor.size
+            (name, self._span(tensor)) for name, tensor in self._fed.items() if tensor.size
         ]
         self._outputs = {
             name: (self._span(tensor), np.dtype(tensor.dtype.numpy), tensor.shape)
-            for name, tensor in self.draft.outputs.items()
+            for name, tensor in self._given.items()
         }
 
     def _span(self, tensor: Tensor) -> Buffer:
@@ -201,14 +241,14 @@ class Plan:
         try:
             residents = []
             for name, span in self._inputs:
-                fed, storage = feeds[name], self.draft.inputs[name].storage
+                fed, storage = feeds[name], self._fed[name].storage
                 if isinstance(fed, Resident):
                     bound[storage] = fed.buffer
                     residents.append(fed.buffer)
                 elif not self._borrow(fed, storage, borrowed):
                     span.write(plain(fed))
             for name in names:
-                tensor = self.draft.outputs[name]
+                tensor = self._given[name]
                 storage = tensor.storage
                 # An input that is returned as it is, or two outputs that are one.
                 free = not storage.fixed and bound.get(storage) is self._spans.get(storage)
@@ -235,7 +275,7 @@ class Plan:
                 buffer.free()
 
     def _target(self, name: str, given: Resident | None) -> Resident:
-        tensor = self.draft.outputs[name]
+        tensor = self._given[name]
         if given is None:
             return Resident.make(self._device, tensor.dtype, tensor.shape, name)
         if given.dtype is not tensor.dtype or given.shape != tensor.shape:
@@ -249,7 +289,7 @@ class Plan:
         """Copies outputs to where they belong that were not computed there."""
         pairs = []
         for name in names:
-            span, result = self._span(self.draft.outputs[name]), results[name]
+            span, result = self._span(self._given[name]), results[name]
             if isinstance(result, Resident):
                 pairs.append((span, result.buffer.subspan(0, span.nbytes)))
             else:

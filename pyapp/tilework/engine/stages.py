@@ -17,10 +17,12 @@ import numpy as np
 
 from tilework.core.config import PLANS, VALUE_LIMIT
 from tilework.core.dtypes import from_numpy
-from tilework.core.errors import InvalidArgument, RuntimeException
+from tilework.core.errors import InvalidArgument, RuntimeException, TileworkError
+from tilework.core.growing import Growth
 from tilework.core.shapes import count
 from tilework.engine.constants import ConstantStore
 from tilework.engine.control import CONTROL
+from tilework.engine.growing import Family, Key, common, growing_axes, length_of, room
 from tilework.engine.plan import Plan
 from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Resident, host_array
@@ -28,13 +30,12 @@ from tilework.engine.sound import sound
 from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Constant, Graph, Node
-from tilework.ir.opdefs.registry import Info, evaluate, label
+from tilework.ir.opdefs.registry import MALFORMED, DataDependent, Info, evaluate, label
 from tilework.plan.cut import Cut, cut
 from tilework.plan.planner import make_draft
 from tilework.plan.specialise import value_inputs
 from tilework.plan.step import HostStep
 
-Key: TypeAlias = tuple[Any, ...]
 Values: TypeAlias = dict[str, Any]
 
 
@@ -97,7 +98,10 @@ class Shared:
 class Stage:
     """A part of a graph for one set of types; runs as often as they come again."""
 
-    def __init__(self, shared: Shared, parts: Cut, slots: bool) -> None:
+    def __init__(
+        self, shared: Shared, parts: Cut, slots: bool, growth: Growth | None = None
+    ) -> None:
+        """With `growth` it has numbers that grow, unless that is `pinned` then."""
         self._shared = shared
         self._parts = parts
         self.whole = parts.whole
@@ -117,7 +121,9 @@ class Stage:
         if not parts.whole:
             draft = replace(draft, behind=_words(parts))
         shared.grow(draft.arena_bytes)  # the likeliest to fail comes first
-        self.plan = Plan(shared.device, draft, shared.store, slots)
+        if growth is not None and not (parts.whole and draft.places() == {"kernel"}):
+            raise DataDependent(f"{shared.name}: parts of it run on the host")
+        self.plan = Plan(shared.device, draft, shared.store, slots, growth)
 
     def run(
         self, values: Values, names: Collection[str], left: Collection[str], watch: Watch
@@ -212,7 +218,10 @@ class Stages:
         self.names = tuple(value.name for value in graph.inputs)
         self._untyped = () if typed else self.names
         self._by_value = value_inputs(graph)
-        self._stages: dict[Key, Stage] = {}
+        self._stages: dict[Key | Family, Stage] = {}
+        self._families: list[Family] = []
+        self._fixed: set[Key] = set()  # what cannot be planned for many lengths
+        self._before: Key = ()
         # What is better left on the device: all but what is a shape itself.
         self.reads = {name for name in self.names if not self._by_value.get(name)}
 
@@ -228,19 +237,67 @@ class Stages:
         if self._by_value:
             known = self._known(values)
             key = (*key, *(array.tobytes() for array in known.values()))
+        before, self._before = self._before, key
+        place: Key | Family = key
         stage = self._stages.pop(key, None)
         if stage is None:
+            for family in self._families:
+                if family.serves(key):
+                    place, stage = family, self._stages.pop(family)
+                    break
+        if stage is None:
+            self._make_room()
             infos = {}
             for name in self.names:
                 info = _info(values[name], known.get(name))
                 if info is not None:
                     infos[name] = info
-            with sound(f"graph '{self._graph.name}'"):
-                stage = Stage(self.shared, cut(self._graph, infos), slots)
-            while len(self._stages) >= PLANS:
-                self._stages.pop(next(iter(self._stages))).free()
-        self._stages[key] = stage
+            grown = self._family(before, key, infos, slots)
+            if grown is not None:
+                place, stage = grown, grown.stage
+            else:
+                with sound(f"graph '{self._graph.name}'"):
+                    stage = Stage(self.shared, cut(self._graph, infos), slots)
+        self._stages[place] = stage
         return stage
+
+    def _make_room(self) -> None:
+        while len(self._stages) >= PLANS:
+            place = next(iter(self._stages))
+            self._stages.pop(place).free()
+            if isinstance(place, Family):
+                self._families.remove(place)
+
+    def _family(
+        self, before: Key, key: Key, infos: Mapping[str, Info], slots: bool
+    ) -> Family | None:
+        """A plan for all runs that differ from this one in a length that grows, if it does."""
+        axes = growing_axes(before, key)
+        if axes is None or common(key, axes) in self._fixed:
+            return None
+        length = length_of(key, axes)
+        growth = Growth(length, room(length))
+        shapes = dict(infos)
+        for place, grown in axes.items():
+            name = self.names[place - 1]
+            shape = list(infos[name].shape)
+            for axis in grown:
+                shape[axis] = growth.length + (shape[axis] - length)
+            shapes[name] = replace(infos[name], shape=tuple(shape))
+        stage: Stage | None = None
+        try:
+            stage = Stage(self.shared, cut(self._graph, shapes), slots, growth)
+            table = growth.table()
+        except (TileworkError, *MALFORMED):
+            growth.pin("planning has failed")  # the plan for this length alone says why
+        if stage is None or growth.pinned:
+            self._fixed.add(common(key, axes))
+            if stage is not None:
+                stage.free()
+            return None
+        family = Family(axes, common(key, axes), growth, table, stage, length)
+        self._families.append(family)
+        return family
 
     def latest(self) -> Stage | None:
         """The one that was found last."""
@@ -269,6 +326,7 @@ class Stages:
         for stage in self._stages.values():
             stage.free()
         self._stages.clear()
+        self._families.clear()
 
 
 class Body:

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from tilework.core.errors import InvalidArgument, OutOfRange
+from tilework.core.growing import Growing, Growth
 from tilework.hal._abi import BINDING_SIZE, TW_MAX_TILES, TW_MOVE_TILE, TW_NO_SLOT
 from tilework.hal.buffer import Buffer, check_pattern, refuse_use
 from tilework.hal.executable import Entry, Executable
 from tilework.hal.kernels.processor import COPY, FILL, FillParams
-from tilework.hal.program import Bindable, CommandInfo, Need, Program, Slot
+from tilework.hal.program import Bindable, CommandInfo, GrowingImage, Need, Program, Slot
 from tilework.hal.program_image import Command, ProgramImage, Ref
 from tilework.hal.usage import NEEDED, Access, Usage, word_of
 
@@ -35,11 +36,16 @@ _IMPLICIT: Final = -1  # and below: the slot of a transient, counted downwards u
 
 
 class CommandBuffer:
-    """Records commands for one program; `finish()` once, then it is spent."""
+    """Records commands for one program; `finish()` once, then it is spent.
 
-    def __init__(self, device: Device, label: str = "") -> None:
+    Counts, parameters and the extents of bindings may be Growing, of `growth`: `Program.grow` then
+    sets them for another length.
+    """
+
+    def __init__(self, device: Device, label: str = "", growth: Growth | None = None) -> None:
         self._retained: dict[int, Buffer | Executable] = {}  # by id (a buffer's root's), held
         self._device = device
+        self._growth = growth
         self._label = label
         self._commands: list[Command] = []
         self._infos: list[CommandInfo] = []
@@ -47,7 +53,7 @@ class CommandBuffer:
         self._region_start = 0
         self._region_tiles = 0
         self._needs: list[Need] = []
-        self._implicit: list[Buffer] = []
+        self._implicit: dict[Buffer, int] = {}  # and their numbers, in order
         self._copies: list[tuple[Buffer | Slot, Buffer | Slot]] = []
         self._updates: list[tuple[int, bytes]] = []  # command number, its source's bytes
         self._generation = 0
@@ -77,13 +83,13 @@ class CommandBuffer:
         entry = None
         if isinstance(kernel, Entry):
             entry, kernel = kernel, kernel.described
-        packed = self._params(kernel, params)
+        packed, growing = self._params(kernel, params)
         if len(bindings) != len(kernel.bindings):
             raise InvalidArgument(
                 f"{kernel.name}: takes {len(kernel.bindings)} bindings "
                 f"({', '.join(b.name for b in kernel.bindings)}), {len(bindings)} were given"
             )
-        self._record(kernel, counts, packed, bindings, scratch, label, entry, counts_from)
+        self._record(kernel, counts, packed, bindings, scratch, label, entry, counts_from, growing)
 
     def barrier(self) -> None:
         """Everything recorded before is finished before anything recorded after begins."""
@@ -142,7 +148,15 @@ class CommandBuffer:
                 buffer.free()
             raise
         image, state, table = made
-        image.write(layout.at(image.address, slots, self._scratch, self._generation))
+        growing: GrowingImage | None = None
+        place = (image.address, slots, self._scratch, self._generation)
+        if self._growth is None:
+            content = layout.at(*place)
+        else:
+            content, words = self._growth.packed(lambda: layout.at(*place))
+            words += layout.growing()
+            growing = GrowingImage(self._growth, content, words)
+        image.write(content)
         self._finished = True
         retained, self._retained = self._retained, {}
         return Program(
@@ -157,6 +171,7 @@ class CommandBuffer:
             implicit=tuple(self._implicit),
             copies=tuple(self._copies),
             one_shot=not reusable,
+            growth=growing,
         )
 
     def _numbered(self, refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
@@ -174,13 +189,21 @@ class CommandBuffer:
         if self._finished:
             raise InvalidArgument(f"command buffer {self._label!r} was finished; record a new one")
 
-    def _params(self, kernel: Kernel, params: NamedTuple | bytes | None) -> bytes:
+    def _params(
+        self, kernel: Kernel, params: NamedTuple | bytes | None
+    ) -> tuple[bytes, list[tuple[int, Growing]]]:
+        """The kernel's bytes, and which of their words grow."""
+        growing: list[tuple[int, Growing]] = []
         if params is None:
             packed = b""
         elif isinstance(params, bytes):
             packed = params
         elif kernel.params is not None and isinstance(params, kernel.params):
-            packed = params.pack()  # type: ignore[attr-defined]
+            pack = params.pack  # type: ignore[attr-defined]
+            if self._growth is None:
+                packed = pack()
+            else:
+                packed, growing = self._growth.packed(pack)
         else:
             raise InvalidArgument(
                 f"{kernel.name}: parameters are {type(params).__name__}, the kernel takes "
@@ -191,7 +214,7 @@ class CommandBuffer:
                 f"{kernel.name}: parameters are {len(packed)} bytes, the kernel takes "
                 f"{kernel.params_length}"
             )
-        return packed
+        return packed, growing
 
     def _check(self, where: str, bindable: _Source, access: Access, usage: Usage) -> None:
         if isinstance(bindable, Slot):
@@ -230,11 +253,8 @@ class CommandBuffer:
             return bindable.index, bindable.offset, bindable.nbytes
         root = bindable.root
         if root.transient:
-            known = [i for i, other in enumerate(self._implicit) if other is root]
-            if not known:
-                known = [len(self._implicit)]
-                self._implicit.append(root)
-            return _IMPLICIT - known[0], bindable.offset, bindable.nbytes
+            number = self._implicit.setdefault(root, len(self._implicit))
+            return _IMPLICIT - number, bindable.offset, bindable.nbytes
         if id(root) not in self._retained:
             root.hold()
             self._retained[id(root)] = root
@@ -250,6 +270,7 @@ class CommandBuffer:
         label: str,
         entry: Entry | None = None,
         counts_from: Buffer | Slot | None = None,
+        growing: Sequence[tuple[int, Growing]] = (),
     ) -> None:
         self._check_open()
         tiles = counts[0] * counts[1] * counts[2]
@@ -294,6 +315,7 @@ class CommandBuffer:
                 tuple(refs),
                 params,
                 indirect=counts_from is not None,
+                growing=tuple(growing),
             )
         )
         self._infos.append(CommandInfo(kernel.name, label, counts))

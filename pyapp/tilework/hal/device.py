@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tilework.core.config import IMPORT_ALIGNMENT, SCRATCH
 from tilework.core.errors import DeviceLost, InvalidArgument, OutOfMemory, Unsupported
+from tilework.core.growing import Growth
 from tilework.hal._abi import THREAD_GENERATION, THREAD_TILES
 from tilework.hal.allocator import Allocator, Statistics
 from tilework.hal.buffer import Buffer, Imported
@@ -275,10 +276,10 @@ class Device:
         """A timeline semaphore at `initial`; `label` is its name in errors."""
         return Semaphore(self._scheduler, initial, label)
 
-    def command_buffer(self, label: str = "") -> CommandBuffer:
-        """A new command buffer to record into."""
+    def command_buffer(self, label: str = "", growth: Growth | None = None) -> CommandBuffer:
+        """A new command buffer to record into; with `growth` its numbers may be Growing."""
         self._check_open()
-        return CommandBuffer(self, label)
+        return CommandBuffer(self, label, growth)
 
     def submit(self, program: Program, slots: Sequence[Buffer] = ()) -> None:
         """Runs `program` to its end on all ready threads, the calling one too.

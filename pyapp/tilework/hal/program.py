@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tilework.core.errors import DeviceLost, InvalidArgument, OutOfRange
+from tilework.core.growing import Growing, Growth, at_hand
 from tilework.hal._abi import BINDING_FORMAT, BINDING_SIZE
 from tilework.hal.buffer import Buffer, refuse_use
 from tilework.hal.executable import Executable
@@ -48,6 +49,24 @@ class Need:
     usage: Usage = field(default_factory=lambda: Usage(0))
 
 
+class GrowingImage:
+    """A program's image of which some words are functions of a length."""
+
+    def __init__(
+        self, growth: Growth, content: bytes, words: Sequence[tuple[int, Growing]]
+    ) -> None:
+        self.growth = growth
+        self._words = memoryview(bytearray(content)).cast("I")
+        self._places = [(offset // 4, growth.index(number)) for offset, number in words]
+
+    def at(self, values: Sequence[int]) -> memoryview:
+        """The image for these values of the growth's table."""
+        words = self._words
+        for place, index in self._places:
+            words[place] = values[index]
+        return words
+
+
 class Program:
     """Made by `CommandBuffer.finish`. `slot_extents[i]` is the bytes that slot i must have.
 
@@ -69,12 +88,19 @@ class Program:
         implicit: tuple[Buffer, ...] = (),
         copies: tuple[tuple[Buffer | Slot, Buffer | Slot], ...] = (),
         one_shot: bool = False,
+        growth: GrowingImage | None = None,
     ) -> None:
         self.label = label
         self.image = image
         self.state = state
         self.slot_table = slot_table
-        self.slot_extents = tuple(need.nbytes for need in needs)
+        self.slot_extents = tuple(at_hand(need.nbytes) for need in needs)
+        self._growing_needs: list[tuple[Need, int]] = []
+        self._growth = growth
+        if growth is not None:
+            self._growing_needs = [(n, growth.growth.index(n.nbytes)) for n in needs]
+            for need in needs:
+                need.nbytes = at_hand(need.nbytes)
         self.commands = commands
         self.regions = regions
         self.implicit = implicit
@@ -88,6 +114,18 @@ class Program:
         self._bound: tuple[tuple[int, int], ...] | None = None
         self._tables = [slot_table]  # that no submission in flight uses
         self._lent: dict[int, Buffer] = {}
+
+    def grow(self, values: Sequence[int]) -> None:
+        """Sets what grows to these values of its growth's table, which was asked after it was made.
+
+        InvalidArgument when nothing grows, or while a submission is in flight.
+        """
+        if self._growth is None or self.in_flight:
+            raise InvalidArgument(f"{self!r} does not grow, or is in flight")
+        self.image.device.driver.write(self.image.address, self._growth.at(values))
+        for need, index in self._growing_needs:
+            need.nbytes = values[index]
+        self.forget_bindings()  # the state has the commands' numbers as well
 
     @property
     def nbytes(self) -> int:

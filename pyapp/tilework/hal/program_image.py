@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+from tilework.core.growing import Growing
 from tilework.hal._abi import (
     BINDING_SIZE,
     COMMAND_FORMAT,
@@ -35,6 +36,7 @@ class Command(NamedTuple):
     refs: tuple[Ref, ...]
     params: bytes
     indirect: bool = False
+    growing: tuple[tuple[int, Growing], ...] = ()  # words of the parameters, by offset
 
     @property
     def bindings(self) -> int:
@@ -80,6 +82,14 @@ class ProgramImage:
         self._tail += data
         self._tail += bytes(-len(self._tail) % _PARAMS_ALIGNMENT)
         return at
+
+    def growing(self) -> list[tuple[int, Growing]]:
+        """The words of parameters that grow, by offset in the image."""
+        return [
+            (self._at_tail + params + offset, number)
+            for command, params in zip(self._commands, self._params, strict=True)
+            for offset, number in command.growing
+        ]
 
     def at(self, address: int, slots: int, scratch: int, generation: int) -> bytes:
         """The image for this address; `slots` counts the entries of the slot table."""

@@ -71,7 +71,7 @@ class Editor:
     def concrete(self, name: str) -> tuple[int, ...] | None:
         """The shape when every extent is a number."""
         shape = self.shape(name)
-        if shape is None or not all(isinstance(extent, int) for extent in shape):
+        if shape is None or any(isinstance(extent, str) for extent in shape):
             return None
         return shape  # type: ignore[return-value]
 

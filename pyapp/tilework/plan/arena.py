@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tilework.core.growing import most
 from tilework.plan.tensor import Storage
 
 ALIGNMENT = 64  # bytes; TW_ALIGNMENT, a cache line
@@ -16,8 +17,8 @@ def place(storages: Sequence[Storage]) -> int:
     """Sets `offset` of every storage from its `first`, `last` and `nbytes`; the arena's bytes."""
     placed: list[tuple[int, int, int, int]] = []  # offset and end in bytes, first, last
     total = 0
-    for storage in sorted(storages, key=lambda one: (-one.nbytes, one.first)):
-        nbytes = -(-max(storage.nbytes, 1) // ALIGNMENT) * ALIGNMENT
+    for storage in sorted(storages, key=lambda one: (-most(one.nbytes), one.first)):
+        nbytes = -(-max(most(storage.nbytes), 1) // ALIGNMENT) * ALIGNMENT
         begins, ends = storage.first, storage.last
         busy = [
             (offset, behind)

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tilework.core.dtypes import FLOAT64, DType
+from tilework.core.growing import grows
+from tilework.core.growing import most as at_most
 from tilework.core.shapes import count, row_major_strides
 from tilework.hal.kernel import Kernel
 from tilework.hal.kernels.move import STRIDED_COPY, StridedCopyParams
@@ -24,6 +26,7 @@ from tilework.plan.tensor import Kind, Storage, Tensor, collapse
 
 AXES = 6  # extents of the kernels' index spaces
 COPY_BYTES = 65536  # a tile of a strided copy, by move.wit
+_SAME = (Kind.CONSTANT, Kind.PREPARED)
 SMALLEST_TILE = 1024  # elements; below that a second thread costs more than it saves
 SMALLEST_LINES = 4096  # the same of lines that are reduced or normalised
 
@@ -59,7 +62,7 @@ class Builder:
         self._made = 0
         present = [tensor for tensor in inputs if tensor is not None]
         shared = present and all(is_constant(tensor) for tensor in present)
-        if shared and not OPS[node.op].random:
+        if shared and not OPS[node.op].random and not grows(*node.attrs.values()):
             operands = ",".join("" if tensor is None else view_key(tensor) for tensor in inputs)
             attrs = ",".join(f"{name}={value}" for name, value in sorted(node.attrs.items()))
             self._prefix = f"{node.op}[{attrs}]({operands})"
@@ -202,10 +205,11 @@ class Builder:
 
     def tiles(self, elements: int, most: int, multiple: int = 64) -> tuple[int, int]:
         """(elements a tile, tiles): at most `most` each, an equal number for each thread."""
-        tiles = -(-elements // most)
-        if elements >= self.threads * SMALLEST_TILE:
+        whole = at_most(elements)
+        tiles = -(-whole // most)
+        if whole >= self.threads * SMALLEST_TILE:
             tiles = -(-tiles // self.threads) * self.threads
-        each = -(-elements // max(tiles, 1))
+        each = -(-whole // max(tiles, 1))
         each = max(-(-each // multiple) * multiple, multiple)
         return each, -(-elements // each)
 
@@ -246,14 +250,15 @@ class Builder:
         columns, rows = sizes[-1], count(sizes[:-1])
         size = target.dtype.size
         transposed = len(sizes) > 1 and walk[order[-1]] != 1 and walk[order[-2]] == 1
+        wide, high = at_most(columns), at_most(rows)
         if transposed:
             # Tiles of 64 × 64 keep both sides' cache lines at hand.
-            tile_columns, tile_rows = min(columns, 64), min(rows, 64)
+            tile_columns, tile_rows = min(wide, 64), min(high, 64)
         else:
-            tile_columns = min(columns, COPY_BYTES // size)
-            tile_rows = min(rows, max(COPY_BYTES // (tile_columns * size), 1), 1024)
-            if rows * columns >= self.threads * SMALLEST_TILE:
-                tile_rows = min(tile_rows, -(-rows // self.threads))
+            tile_columns = min(wide, COPY_BYTES // size)
+            tile_rows = min(high, max(COPY_BYTES // (tile_columns * size), 1), 1024)
+            if high * wide >= self.threads * SMALLEST_TILE:
+                tile_rows = min(tile_rows, -(-high // self.threads))
         params = StridedCopyParams(
             sizes=six(sizes, 1),
             source_strides=six([walk[axis] for axis in order], 0),
@@ -305,7 +310,7 @@ def six(values: Sequence[int], fill: int) -> tuple[int, int, int, int, int, int]
 
 def is_constant(tensor: Tensor) -> bool:
     """Whether all runs of the session see the same elements."""
-    return tensor.storage.kind in (Kind.CONSTANT, Kind.PREPARED)
+    return tensor.storage.kind in _SAME and not grows(tensor.offset, tensor.shape, tensor.strides)
 
 
 def view_key(tensor: Tensor) -> str:

@@ -6,9 +6,10 @@ cut → passes → lower each node → levels → lifetimes → offsets. Touches
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import cast
 
 from tilework.core.shapes import count, row_major_strides
-from tilework.ir.graph import Constant, Graph, Node
+from tilework.ir.graph import Constant, Graph, Node, Value
 from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Info, apply, infer_node
 from tilework.passes import pipeline
 from tilework.plan.arena import place
@@ -64,6 +65,11 @@ def make_draft(
     )
 
 
+def numbers(value: Value) -> tuple[int, ...]:
+    """The shape of a value whose extents are all numbers."""
+    return cast("tuple[int, ...]", value.shape or ())
+
+
 # Always the same from the same attributes.
 MADE_ONCE = frozenset({"constant_of_shape", "range"})
 
@@ -91,7 +97,7 @@ class _Lowerer:
         self.builder.consumers = consumers
         self.builder.outputs = frozenset(value.name for value in graph.outputs)
         for value in graph.inputs:
-            shape = tuple(int(extent) for extent in value.shape or ())
+            shape = numbers(value)
             self._infos[value.name] = Info(value.dtype, shape)
             self._bind(value.name, self.builder.transient(value.dtype, shape))
 

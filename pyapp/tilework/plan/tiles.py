@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from tilework.core.config import SCRATCH
+from tilework.core.growing import most
 
 PANEL: Final = 8  # columns of B that the GEMM's register tile takes
 ROWS: Final = 6  # rows of A that it takes
@@ -115,6 +116,7 @@ def gemm_tiles(m: int, n: int, k: int, batch: int, threads: int) -> GemmTiles:
     for the threads or a tile becomes so small that handing it out would be felt. Thin products
     (n k small) get more rows a tile for the same reason.
     """
+    m, n, k, batch = most(m), most(n), most(k), most(batch)
     work = max(1, m * n * k * batch)
     wanted = min(_TILES_A_THREAD * threads, max(1, work // _LEAST_WORK)) if threads > 1 else 1
     rows = max(_TILE_M, min(m, -(-_LEAST_WORK // max(1, n * k))))
@@ -224,6 +226,7 @@ def attention_tiles(
     and batch do not occupy the threads. When not even 8 keys fit (head sizes of some thousands),
     the scratch is larger than `limit` and recording the dispatch fails.
     """
+    query_length, key_length = most(query_length), most(key_length)
     made = max(1, heads * batch)
     cuts = -(-_HEADS_A_THREAD * threads // made) if threads > 1 else 1
     shortest = min(query_length, _FEWEST_QUERIES)

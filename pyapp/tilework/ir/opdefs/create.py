@@ -16,6 +16,7 @@ import numpy as np
 
 from tilework.core.dtypes import BY_NAME, INT64
 from tilework.core.errors import InvalidArgument
+from tilework.core.growing import grows
 from tilework.core.shapes import count
 from tilework.ir.graph import Node
 from tilework.ir.narrow import numpy_of
@@ -25,7 +26,16 @@ from tilework.ir.opdefs.registry import Array, Attrs, Info, define, fail
 
 def _shape_of(attrs: Attrs, shape: tuple[int, ...]) -> Array:
     # ONNX clamps start and end to the rank, exactly as a Python slice does.
-    return np.array(shape[attrs.get("start", 0) : attrs.get("end")], dtype=np.int64)
+    return whole_numbers(shape[attrs.get("start", 0) : attrs.get("end")])
+
+
+def whole_numbers(numbers: Sequence[int]) -> Array:
+    """An int64 array, or one of objects where a number is growing."""
+    if not grows(*numbers):
+        return np.array(numbers, dtype=np.int64)
+    found = np.empty(len(numbers), dtype=object)
+    found[:] = numbers
+    return found
 
 
 def _infer_shape(node: Node, infos: Sequence[Info]) -> list[Info]:

@@ -26,7 +26,7 @@ All that seqlens and total decide are shapes and constants, so they are known wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,17 +142,24 @@ def _infer_causal(node: Node, infos: Sequence[Info]) -> list[Info]:
     return [Info(q.dtype, causal_shape(node.attrs, q.shape[2], k.shape[2]))]
 
 
+def causal_hidden(attrs: Attrs, rows: int) -> Callable[[Array], Array]:
+    """Says of how far a key lies ahead of each of `rows` queries whether it is hidden."""
+    window = attrs.get("window", -1)
+
+    def hidden(ahead: Array) -> Array:
+        last = 0 if attrs.get("causal", 1) else (rows - 1 - np.arange(rows))[:, None]
+        return np.asarray((ahead > last) | (ahead <= -window) & (window >= 0))
+
+    return hidden
+
+
 def causal_bias(attrs: Attrs, rows: int, keys: int, dtype: Any) -> Array:
     """The elements of a causal_bias."""
     lengths = past_lengths(attrs, rows)
     before = np.array((keys - rows,) if lengths is None else lengths)[:, None, None, None]
     row = np.arange(rows)[:, None] + before  # of the query, in its sequence
-    key = np.arange(keys)
-    hidden = key > row if attrs.get("causal", 1) else key >= before + rows
-    window = attrs.get("window", -1)
-    if window >= 0:
-        hidden = hidden | (key <= row - window)
-    hidden = np.broadcast_to(hidden, causal_shape(attrs, rows, keys))
+    ahead = causal_hidden(attrs, rows)(np.arange(keys) - row)
+    hidden = np.broadcast_to(ahead, causal_shape(attrs, rows, keys))
     return np.where(hidden, np.finfo(dtype).min, np.zeros((), dtype)).astype(dtype)
 
 

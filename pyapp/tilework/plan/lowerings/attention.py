@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import BOOL, FLOAT32, INT64
+from tilework.core.dtypes import BOOL, FLOAT32, INT64, DType
+from tilework.core.growing import most
 from tilework.core.shapes import broadcast_two
 from tilework.hal.kernels.attention import F32_ATTENTION, AttentionParams
 from tilework.ir.graph import Node
-from tilework.ir.opdefs.registry import Info
+from tilework.ir.opdefs.registry import Array, Info
 from tilework.plan import tiles
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Lowering, Operands
@@ -208,12 +209,13 @@ def _hiding(
         )))  # fmt: skip
         seen = _added(b, seen)
     else:
-        ahead = np.arange(keys) - (np.arange(rows)[:, None] + before)
-        hidden = (ahead > 0) & causal
-        hidden |= (ahead < -left) & (left >= 0)
-        hidden |= (ahead > right) & (right >= 0)
-        if hidden.any():
-            seen = b.local(np.where(hidden, np.float32(-np.inf), np.float32(0)), FLOAT32)
+        def hidden(ahead: Array) -> Array:
+            far = (ahead < -left) & (left >= 0) | (ahead > right) & (right >= 0)
+            return np.asarray((ahead > 0) & causal | far)
+
+        seen = banded(b, (rows, keys), before, hidden, -np.inf, FLOAT32)
+        if not b.arrays[seen.storage].any():
+            seen = None
     if mask is None:
         return seen
     if mask.dtype is BOOL:
@@ -235,6 +237,28 @@ def _hiding(
     whole = broadcast_two(mask.shape, seen.shape)
     assert whole is not None  # infer has checked it
     return _one(binary(b, Node("add", (), ()), (mask, seen), (Info(FLOAT32, whole),)))
+
+
+def banded(
+    b: Builder,
+    extents: tuple[int, int],
+    before: int,
+    hidden: Callable[[Array], Array],
+    number: float,
+    dtype: DType,
+) -> Tensor:
+    """(rows, keys): `number` where `hidden` says so of how far a key lies ahead of its query, else
+    0. Query i is key `before` + i.
+
+    With lengths that grow it is a view of one constant, farther left the longer they are.
+    """
+    rows, keys = extents
+    room = most(before)
+    wide = room + most(keys - before)
+    ahead = np.arange(wide) - room - np.arange(rows)[:, None]
+    zero = np.zeros((), dtype.numpy)
+    bias = b.local(np.where(hidden(ahead), np.asarray(number, dtype.numpy), zero), dtype)
+    return replace(bias, shape=(rows, keys), offset=room - before)
 
 
 def _added(b: Builder, seen: Tensor) -> Tensor:

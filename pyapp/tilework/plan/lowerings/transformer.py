@@ -14,13 +14,14 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.ir.opdefs.transformer import (
     causal_bias,
+    causal_hidden,
     padding_spans,
     past_lengths,
     row_positions,
 )
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Lowering, Operands
-from tilework.plan.lowerings.attention import apart
+from tilework.plan.lowerings.attention import apart, banded
 from tilework.plan.lowerings.elementwise import compare, logical, where
 from tilework.plan.lowerings.move import gather
 from tilework.plan.tensor import Tensor
@@ -86,7 +87,11 @@ def causal(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     """A constant of the plan."""
     _, _, rows, keys = results[0].shape
     dtype = results[0].dtype
-    return [b.local(causal_bias(node.attrs, rows, keys, np.dtype(dtype.numpy)), dtype)]
+    if past_lengths(node.attrs, rows) is not None:
+        return [b.local(causal_bias(node.attrs, rows, keys, np.dtype(dtype.numpy)), dtype)]
+    hidden = causal_hidden(node.attrs, rows)
+    bias = banded(b, (rows, keys), keys - rows, hidden, np.finfo(dtype.numpy).min, dtype)
+    return [replace(bias, shape=results[0].shape, strides=(0, 0, *bias.strides))]
 
 
 def positions(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:

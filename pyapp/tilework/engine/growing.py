@@ -1,0 +1,96 @@
+"""Which runs differ only in a length that grows: a decoder's, token by token.
+
+`growing_axes` sees it in two runs after each other, a Family is what they have in common and the
+one stage that serves all its lengths. Plans nothing, runs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from tilework.core.growing import Growth, Table
+
+if TYPE_CHECKING:
+    from tilework.engine.stages import Stage
+
+Key: TypeAlias = tuple[Any, ...]
+Axes: TypeAlias = dict[int, tuple[int, ...]]  # by place in the key
+
+_LEAST: Final = 64  # rows that a family has room for at least
+
+
+def growing_axes(before: Key, now: Key) -> Axes | None:
+    """The axes that have grown, all by the same; None where anything else has changed as well, or
+    where nothing stayed: what a decoder is fed anew keeps its shape."""
+    found: Axes = {}
+    step, stayed = 0, False
+    if len(before) != len(now):
+        return None
+    for place, (old, new) in enumerate(zip(before, now, strict=True)):
+        if old == new:
+            stayed = stayed or isinstance(new, tuple)
+            continue
+        if not isinstance(old, tuple) or not isinstance(new, tuple) or len(old) != len(new):
+            return None
+        axes = tuple(axis for axis, extent in enumerate(new) if extent != old[axis])
+        steps = {new[axis] - old[axis] for axis in axes}
+        step = step or next(iter(steps))
+        if steps != {step}:
+            return None
+        found[place] = axes
+    return found if step > 0 and stayed else None
+
+
+def length_of(key: Key, axes: Axes) -> int:
+    """The length of a run: the first of the axes that grow."""
+    place = next(iter(axes))
+    length: int = key[place][axes[place][0]]
+    return length
+
+
+def common(key: Key, axes: Axes) -> Key:
+    """What all runs of a family have in common: the key, with differences from the length."""
+    length = length_of(key, axes)
+    found = list(key)
+    for place, grown in axes.items():
+        shape = list(key[place])
+        for axis in grown:
+            shape[axis] -= length
+        found[place] = tuple(shape)
+    return tuple(found)
+
+
+def room(length: int) -> int:
+    """The most that a plan for this length is made for: half as much again, or up to 64."""
+    step = max(_LEAST, (1 << length.bit_length()) // 4)
+    return (length // step + 1) * step
+
+
+@dataclass(eq=False, slots=True)
+class Family:
+    """Runs that differ in a length, and the stage that was planned for all of them."""
+
+    axes: Axes
+    common: Key
+    growth: Growth
+    table: Table
+    stage: Stage
+    length: int
+
+    def serves(self, key: Key) -> bool:
+        """Sets its stage for a run with this key; False where it is for others."""
+        places = len(self.common) == len(key) and all(
+            isinstance(key[place], tuple) and len(key[place]) == len(self.common[place])
+            for place in self.axes
+        )
+        if not places or common(key, self.axes) != self.common:
+            return False
+        length = length_of(key, self.axes)
+        if length != self.length:
+            values = self.table.at(length)
+            if values is None:
+                return False
+            self.stage.plan.grow(values, self.growth.atoms_at(length) or [])
+            self.length = length
+        return True
