@@ -7,6 +7,7 @@ second run, after specialisation. Fusions (the other files) then meet fewer spel
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from tilework.core.shapes import broadcast_two
@@ -78,6 +79,26 @@ def merge_equal(editor: Editor) -> None:
         for old, new in zip(node.outputs, first.outputs, strict=True):
             if old:
                 editor.redirect(old, new, "equal nodes merged")
+
+
+# Inputs of which these read the shape alone.
+_SHAPES = {"row_positions": (0,), "causal_bias": (0, 1), "padding_bias": (1, 2)}
+
+
+def share_shapes(editor: Editor) -> None:
+    """What hangs on shapes alone is asked of the first value that has them: all layers' masks and
+    positions become equal nodes."""
+    firsts: dict[Any, str] = {}
+    for node in editor:
+        places = _SHAPES.get(node.op, ())
+        inputs = list(node.inputs)
+        for place in places:
+            shape = editor.concrete(inputs[place])
+            if shape is not None:
+                key = (editor.dtype(inputs[place]), shape)
+                inputs[place] = firsts.setdefault(key, inputs[place])
+        if tuple(inputs) != node.inputs:
+            editor.replace(node, [replace(node, inputs=tuple(inputs))], "shapes shared")
 
 
 def simplify(editor: Editor) -> None:

@@ -18,6 +18,7 @@ from tilework.passes.clean import (
     drop_expands,
     fold_constants,
     merge_equal,
+    share_shapes,
     simplify,
     sink_scalars,
 )
@@ -90,6 +91,7 @@ SHAPED: tuple[Pass, ...] = (
     fuse_residual_norm,
     merge_projections,
     simplify,
+    share_shapes,
     merge_equal,
 )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tilework.core.dtypes import BY_NAME, DType, from_numpy
 from tilework.core.errors import InvalidGraph
+from tilework.core.growing import grows
 from tilework.ir.graph import Node
 from tilework.ir.narrow import bits_of, convert, of_bits, signed
 from tilework.ir.opdefs.registry import Array, Attrs, Info, define, fail, label
@@ -31,6 +32,8 @@ def _infer_cast(node: Node, infos: Sequence[Info]) -> list[Info]:
 
 def _cast(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     to = BY_NAME[attrs["to"]]
+    if x.dtype == object and grows(*x.flat):
+        return (x if to.kind in "iu" else x.astype(np.int64).astype(to.numpy),)
     return (convert(x, to, bool(attrs.get("saturate", 1)), str(attrs.get("rounding", "up"))),)
 
 

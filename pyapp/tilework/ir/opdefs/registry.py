@@ -25,6 +25,7 @@ from tilework.core.config import FOLD_LIMIT as FOLD_LIMIT
 from tilework.core.config import LARGEST_TENSOR, MOST_AXES
 from tilework.core.dtypes import DType, from_numpy
 from tilework.core.errors import InvalidArgument, InvalidGraph, OutOfMemory, TileworkError
+from tilework.core.growing import grows
 from tilework.ir.graph import Graph, Node
 from tilework.ir.narrow import narrow, widen
 
@@ -241,10 +242,17 @@ def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Inf
     ):
         values = _compute(node, [None if info is None else info.value for info in kept], results)
         results = [
-            Info(result.dtype, result.shape, value)
+            Info(result.dtype, result.shape, _settled(value, result.dtype))
             for result, value in zip(results, values, strict=False)  # trailing ones are unused
         ]
     return node, results
+
+
+def _settled(value: Array, dtype: DType) -> Array:
+    """Integers as such again where nothing of an array of objects grows any more."""
+    if value.dtype == object and dtype.kind in "iub" and not grows(*value.flat):
+        return value.astype(dtype.numpy)
+    return value
 
 
 def apply(

@@ -4,7 +4,7 @@ kv_append (past, new [, seqlens, total]) -> present: rows behind each other alon
     (batch, heads, rows, features). Without seqlens all of past counts. With them
     (com.microsoft.GroupQueryAttention) sequence i of the batch has seqlens[i] + 1 rows afterwards,
     or, when total is the number of new rows, none before; present has max(rows of past, total),
-    the rest 0.
+    the rest 0. InvalidArgument for rows beyond past or total.
 first_rows (x [, total]): at most total rows of (batch, heads, rows, features).
 repeat_heads (x): attr times; each head of (batch, heads, rows, features) so often, side by side.
 causal_bias (q, k [, seqlens, total]) -> (batch or 1, 1, rows of q, rows of k): 0 where a query may
@@ -21,7 +21,7 @@ rotate_pairs (x, cos, sin): attr interleaved; x is (batch, heads, rows, features
 rms_normalization (x, scale) -> y [, inverse deviation]: attrs axis, epsilon
 residual_rms_normalization (x, residual, scale) -> y [, sum]
 
-All that seqlens and total decide are shapes and constants, so they are known when a plan is made.
+Only total decides a shape and has to be known when a plan is made; seqlens are data.
 """
 
 from __future__ import annotations
@@ -32,28 +32,37 @@ from typing import Any
 import numpy as np
 
 from tilework.core.dtypes import INT64
-from tilework.core.shapes import broadcast_two
+from tilework.core.errors import InvalidArgument
+from tilework.core.shapes import broadcast_two, count
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.elementwise import FLOATS, check_kind, one, quiet, same_dtype
 from tilework.ir.opdefs.layout import normalise_axis
 from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Array, Attrs, Info, define, fail
 
-_LENGTHS = {"seqlens": 2, "total": 3}
+
+def from_the_start(attrs: Attrs, rows: int) -> bool:
+    """Whether `rows` new ones are all that there is of each sequence."""
+    return attrs.get("total") is not None and _total(attrs) == rows
 
 
-def past_lengths(attrs: Attrs, rows: int) -> tuple[int, ...] | None:
+def _before(attrs: Attrs, rows: int, seqlens: Array | None) -> Array | None:
     """How many rows each sequence has before the `rows` new ones; None: as many as there are."""
-    if attrs.get("seqlens") is None:
+    if seqlens is None:
         return None
-    seqlens, total = attrs["seqlens"], attrs["total"]
-    counts = seqlens if isinstance(seqlens, tuple) else (seqlens,)
-    total = total[0] if isinstance(total, tuple) else total
-    return tuple(0 if total == rows else int(one) + 1 - rows for one in counts)
+    counts = seqlens.reshape(-1).astype(np.int64) + 1 - rows
+    return np.zeros_like(counts) if from_the_start(attrs, rows) else counts
 
 
 def _total(attrs: Attrs) -> int:
     total = attrs["total"]
-    return int(total[0] if isinstance(total, tuple) else total)
+    found: int = total[0] if isinstance(total, tuple) else total
+    return found
+
+
+def _check_lengths(node: Node, infos: Sequence[Info | None], place: int, batch: int) -> None:
+    lengths = infos[place] if len(infos) > place else None
+    if lengths is not None and (count(lengths.shape) != batch or "total" not in node.attrs):
+        raise fail(node, infos, "seqlens must be one for each sequence, and total be given")
 
 
 # -- caches ------------------------------------------------------------------------------------
@@ -65,31 +74,31 @@ def _infer_append(node: Node, infos: Sequence[Info]) -> list[Info]:
         raise fail(node, infos, "past and new must be (batch, heads, rows, features)")
     if past.shape[:2] != new.shape[:2] or past.shape[3] != new.shape[3]:
         raise fail(node, infos, "past and new must agree in all but their rows")
+    _check_lengths(node, infos, 2, new.shape[0])
     rows = past.shape[2] + new.shape[2]
-    lengths = past_lengths(node.attrs, new.shape[2])
-    if lengths is not None:
+    if len(infos) > 2 and infos[2] is not None:
         rows = max(past.shape[2], _total(node.attrs))
-        if len(lengths) != new.shape[0] or min(lengths, default=0) < 0:
-            raise fail(node, infos, f"seqlens {node.attrs['seqlens']} are not the batch's")
-        if max(lengths, default=0) > past.shape[2] or max(lengths, default=0) + new.shape[2] > rows:
-            raise fail(node, infos, f"seqlens {node.attrs['seqlens']} go beyond past or total")
-    return [Info(same_dtype(node, infos), (*new.shape[:2], rows, new.shape[3]))]
+    return [Info(same_dtype(node, infos[:2]), (*new.shape[:2], rows, new.shape[3]))]
 
 
-def _append(attrs: Attrs, past: Array, new: Array) -> tuple[Array, ...]:
-    rows = new.shape[2]
-    lengths = past_lengths(attrs, rows)
-    if lengths is None:
+def _append(
+    attrs: Attrs, past: Array, new: Array, seqlens: Array | None = None
+) -> tuple[Array, ...]:
+    rows, held = new.shape[2], past.shape[2]
+    before = _before(attrs, rows, seqlens)
+    if before is None:
         return (np.concatenate([past, new], axis=2),)
-    held = past.shape[2]
-    present = np.zeros((*new.shape[:2], max(held, _total(attrs)), new.shape[3]), new.dtype)
-    for index, length in enumerate(lengths):
+    whole = max(held, _total(attrs))
+    present = np.zeros((*new.shape[:2], whole, new.shape[3]), new.dtype)
+    for index, length in enumerate(before.tolist()):
+        if not 0 <= length <= min(held, whole - rows):
+            raise InvalidArgument(f"seqlens {seqlens} go beyond past or total")
         present[index, :, :length] = past[index, :, :length]
         present[index, :, length : length + rows] = new[index]
     return (present,)
 
 
-define("kv_append", (2, 4), _infer_append, _append, values=_LENGTHS, raw=True)
+define("kv_append", (2, 4), _infer_append, _append, values={"total": 3}, raw=True)
 
 
 def _infer_first(node: Node, infos: Sequence[Info]) -> list[Info]:
@@ -129,17 +138,14 @@ define(
 # -- masks and positions -----------------------------------------------------------------------
 
 
-def causal_shape(attrs: Attrs, rows: int, keys: int) -> tuple[int, int, int, int]:
-    """Shape of a causal_bias."""
-    lengths = past_lengths(attrs, rows)
-    return (1 if lengths is None else len(lengths), 1, rows, keys)
-
-
 def _infer_causal(node: Node, infos: Sequence[Info]) -> list[Info]:
     q, k = infos[0], infos[1]
     if len(q.shape) != 4 or len(k.shape) != 4:
         raise fail(node, infos, "q and k must be (batch, heads, rows, features)")
-    return [Info(q.dtype, causal_shape(node.attrs, q.shape[2], k.shape[2]))]
+    _check_lengths(node, infos, 2, q.shape[0])
+    rows = q.shape[2]
+    apart = len(infos) > 2 and infos[2] is not None and not from_the_start(node.attrs, rows)
+    return [Info(q.dtype, (q.shape[0] if apart else 1, 1, rows, k.shape[2]))]
 
 
 def causal_hidden(attrs: Attrs, rows: int) -> Callable[[Array], Array]:
@@ -153,49 +159,49 @@ def causal_hidden(attrs: Attrs, rows: int) -> Callable[[Array], Array]:
     return hidden
 
 
-def causal_bias(attrs: Attrs, rows: int, keys: int, dtype: Any) -> Array:
-    """The elements of a causal_bias."""
-    lengths = past_lengths(attrs, rows)
-    before = np.array((keys - rows,) if lengths is None else lengths)[:, None, None, None]
-    row = np.arange(rows)[:, None] + before  # of the query, in its sequence
-    ahead = causal_hidden(attrs, rows)(np.arange(keys) - row)
-    hidden = np.broadcast_to(ahead, causal_shape(attrs, rows, keys))
-    return np.where(hidden, np.finfo(dtype).min, np.zeros((), dtype)).astype(dtype)
+def _causal(
+    attrs: Attrs, q: Array, k: Array, seqlens: Array | None = None
+) -> tuple[Array, ...]:
+    rows, keys = q.shape[2], k.shape[2]
+    before = _before(attrs, rows, seqlens)
+    if before is None:
+        before = np.array([keys - rows])
+    elif from_the_start(attrs, rows):
+        before = before[:1]
+    row = np.arange(rows)[:, None] + before[:, None, None, None]  # of the query, in its sequence
+    hidden = causal_hidden(attrs, rows)(np.arange(keys) - row)
+    return one(np.where(hidden, np.finfo(q.dtype).min, np.zeros((), q.dtype)), q.dtype)
 
 
-define(
-    "causal_bias",
-    (2, 4),
-    _infer_causal,
-    lambda attrs, q, k: (causal_bias(attrs, q.shape[2], k.shape[2], q.dtype),),
-    values=_LENGTHS,
-)
+define("causal_bias", (2, 4), _infer_causal, _causal, values={"total": 3})
 
 
-def row_positions(attrs: Attrs, rows: int) -> Array:
-    """The elements of row_positions."""
-    lengths = past_lengths(attrs, rows) or (0,)
-    return np.asarray(np.array(lengths, np.int64)[:, None] + np.arange(rows, dtype=np.int64))
+def _positions(attrs: Attrs, x: Array, seqlens: Array | None = None) -> tuple[Array, ...]:
+    rows = x.shape[2]
+    before = _before(attrs, rows, seqlens)
+    if before is None or seqlens is None:
+        return (np.arange(rows, dtype=np.int64)[None],)
+    return one(before[:, None] + np.arange(rows), seqlens.dtype)
 
 
 def _infer_positions(node: Node, infos: Sequence[Info]) -> list[Info]:
     if len(infos[0].shape) != 4:
         raise fail(node, infos, "x must be (batch, heads, rows, features)")
-    rows = infos[0].shape[2]
-    shape = (len(past_lengths(node.attrs, rows) or (0,)), rows)
+    batch, rows = infos[0].shape[0], infos[0].shape[2]
+    _check_lengths(node, infos, 1, batch)
+    seqlens = infos[1] if len(infos) > 1 else None
+    shape, dtype = (1, rows), INT64
+    if seqlens is not None:
+        shape, dtype = (batch, rows), seqlens.dtype
+        if not from_the_start(node.attrs, rows):
+            return [Info(dtype, shape)]
     if shape[0] * rows > FOLD_LIMIT:
-        return [Info(INT64, shape)]
-    return [Info(INT64, shape, row_positions(node.attrs, rows))]  # known at once
+        return [Info(dtype, shape)]
+    known = np.broadcast_to(np.arange(rows, dtype=dtype.numpy), shape)
+    return [Info(dtype, shape, known)]  # known at once
 
 
-define(
-    "row_positions",
-    (1, 3),
-    _infer_positions,
-    lambda attrs, x: (row_positions(attrs, x.shape[2]),),
-    values={"seqlens": 1, "total": 2},
-    raw=True,
-)
+define("row_positions", (1, 3), _infer_positions, _positions, values={"total": 2}, raw=True)
 
 
 def padding_spans(lengths: int, batch: int) -> bool | None:

@@ -200,7 +200,7 @@ def group_query_attention(ctx: Context, node: OnnxNode) -> Sequence[str]:
     if not (node.input(5) and node.input(6)):
         raise ctx.invalid("its inputs seqlens_k and total_sequence_length are required")
     heads, shared = node.attrs["num_heads"], node.attrs["kv_num_heads"]
-    lengths = {"seqlens": node.input(5), "total": node.input(6)}
+    lengths, total = node.input(5), {"total": node.input(6)}
     query, key, value = (node.input(index) for index in range(3))
     if key:
         sides = [_heads(ctx, query, heads), *(_heads(ctx, x, shared) for x in (key, value))]
@@ -218,21 +218,22 @@ def group_query_attention(ctx: Context, node: OnnxNode) -> Sequence[str]:
     if node.attrs.get("do_rotary", 0):
         positions = node.input(9)
         if not positions:
-            (positions,) = ctx.emit_with("row_positions", q, values=lengths)
+            (positions,) = ctx.emit_with("row_positions", q, lengths, values=total)
         turning = node.attrs.get("rotary_interleaved", 0)
         q, k = (
             _rotated(ctx, x, positions, node.input(7), node.input(8), turning) for x in (q, k)
         )
     if node.input(3):
         k, v = (
-            ctx.emit_with("kv_append", node.input(3 + i), new, values=lengths)[0]
+            ctx.emit_with("kv_append", node.input(3 + i), new, lengths, values=total)[0]
             for i, new in enumerate((k, v))
         )
-    total = {"total": node.input(6)}
     keys, values = (ctx.emit_with("first_rows", x, values=total)[0] for x in (k, v))
     window = node.attrs.get("local_window_size", -1)
     causal = node.attrs.get("causal", 1)
-    (bias,) = ctx.emit_with("causal_bias", q, keys, values=lengths, causal=causal, window=window)
+    (bias,) = ctx.emit_with(
+        "causal_bias", q, keys, lengths, values=total, causal=causal, window=window
+    )
     bias = _joined(ctx, (bias, node.input(10)))
     smooth = node.attrs.get("smooth_softmax", 0) or node.input(11)
     if smooth or node.attrs.get("softcap", 0.0):

@@ -13,6 +13,7 @@ from tilework.core.dtypes import BOOL, FLOAT32, INT64, DType
 from tilework.core.growing import most
 from tilework.core.shapes import broadcast_two
 from tilework.hal.kernels.attention import F32_ATTENTION, AttentionParams
+from tilework.hal.kernels.move import APPEND_ROWS, AppendParams
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Array, Info
 from tilework.plan import tiles
@@ -142,7 +143,9 @@ def scaled(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     before = 0
     if past_key is not None and past_value is not None:
         before = past_key.shape[2]
-        k, v = _behind(b, past_key, k), _behind(b, past_value, v)
+        held = before + k.shape[2]
+        k = appended(b, past_key, k, None, before, held)
+        v = appended(b, past_value, v, None, before, held)
     rows, keys = q.shape[2], k.shape[2]
     hiding = _hiding(b, attrs, mask, (rows, keys), before, lengths)
     if isinstance(hiding, str):
@@ -170,11 +173,30 @@ def apart(b: Builder, x: Tensor, heads: int) -> Tensor:
     return view.transposed((0, 2, 1, 3))
 
 
-def _behind(b: Builder, past: Tensor, new: Tensor) -> Tensor:
-    held, rows = past.shape[2], new.shape[2]
-    y = b.new(new.dtype, (*new.shape[:2], held + rows, new.shape[3]))
-    b.copy(past, replace(y, shape=past.shape))
-    b.copy(new, replace(y, shape=new.shape, offset=y.offset + held * y.strides[2]))
+def appended(
+    b: Builder, past: Tensor, new: Tensor, lengths: Tensor | None, before: int, whole: int
+) -> Tensor:
+    """`new` behind the first rows of a cache: `before`, or as dense int32 `lengths` say; 0 behind.
+
+    All are (batch, heads, rows, features), the result has `whole` rows.
+    """
+    past = b.dense(past)
+    new = new if new.strides[3] == 1 or new.shape[3] == 1 else b.copied(new)
+    y = b.new(new.dtype, (*new.shape[:2], whole, new.shape[3]))
+    size = new.dtype.size
+    params = AppendParams(
+        heads=new.shape[1],
+        held=past.shape[2],
+        before=before,
+        fresh=new.shape[2],
+        whole=whole,
+        row_bytes=new.shape[3] * size,
+        new_batch=new.strides[0] * size,
+        new_head=new.strides[1] * size,
+        new_row=new.strides[2] * size,
+    )
+    tiles = (new.shape[1], new.shape[0], 1) if 0 not in y.shape else (0, 0, 0)
+    b.emit(APPEND_ROWS, tiles, params, (past, new, lengths, y))
     return y
 
 

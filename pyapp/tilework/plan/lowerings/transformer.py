@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import BOOL, FLOAT32, INT32, INT64
+from tilework.core.dtypes import BOOL, FLOAT32, INT32
+from tilework.core.growing import most
 from tilework.hal.kernels.rotary import F32_ROTARY, RotaryParams
 from tilework.ir.graph import Node
-from tilework.ir.opdefs.registry import Info
+from tilework.ir.opdefs.registry import Array, Info
 from tilework.ir.opdefs.transformer import (
-    causal_bias,
     causal_hidden,
+    from_the_start,
     padding_spans,
-    past_lengths,
-    row_positions,
 )
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Lowering, Operands
-from tilework.plan.lowerings.attention import apart, banded
-from tilework.plan.lowerings.elementwise import compare, logical, where
+from tilework.plan.lowerings.attention import apart, appended, banded
+from tilework.plan.lowerings.elementwise import binary, compare, logical, where
 from tilework.plan.lowerings.move import gather
 from tilework.plan.tensor import Tensor
 
@@ -39,27 +38,19 @@ def _rows(x: Tensor, first: int, count: int, batch: int | None = None) -> Tensor
 
 
 def append(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """past, new rows, and zeros behind them, each copied to its place."""
-    past, new = inputs[0], inputs[1]
+    """One kernel, which reads the lengths where there are any."""
+    past, new, lengths = [*inputs, None][:3]
     assert past is not None and new is not None
-    y = b.new(results[0].dtype, results[0].shape)
-    fresh, held, whole = new.shape[2], past.shape[2], y.shape[2]
-    lengths = past_lengths(node.attrs, fresh)
-    if lengths is None:
-        b.copy(past, _rows(y, 0, held))
-        b.copy(new, _rows(y, held, fresh))
-        return [y]
-    together = len(set(lengths)) == 1
-    for index, length in enumerate(lengths[:1] if together else lengths):
-        one = None if together else index
-        b.copy(_rows(past, 0, length, one), _rows(y, 0, length, one))
-        b.copy(_rows(new, 0, fresh, one), _rows(y, length, fresh, one))
-        end = length + fresh
-        if whole > end:
-            rest = _rows(y, end, whole - end, one)
-            zero = b.local(np.zeros((1, 1, 1, 1), y.dtype.numpy), y.dtype)
-            b.copy(zero.broadcast_to(rest.shape), rest)
-    return [y]
+    fresh = new.shape[2]
+    before = past.shape[2]
+    if lengths is not None:
+        if lengths.dtype is not INT32:
+            return f"no kernel for lengths of {lengths.dtype}"
+        if from_the_start(node.attrs, fresh):
+            lengths, before = None, 0
+        else:
+            lengths = b.dense(lengths)
+    return [appended(b, past, new, lengths, before, results[0].shape[2])]
 
 
 def first(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
@@ -84,19 +75,57 @@ def repeat(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
 
 
 def causal(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """A constant of the plan."""
+    """A constant of the plan; with lengths, comparisons with them."""
     _, _, rows, keys = results[0].shape
     dtype = results[0].dtype
-    if past_lengths(node.attrs, rows) is not None:
-        return [b.local(causal_bias(node.attrs, rows, keys, np.dtype(dtype.numpy)), dtype)]
-    hidden = causal_hidden(node.attrs, rows)
-    bias = banded(b, (rows, keys), keys - rows, hidden, np.finfo(dtype.numpy).min, dtype)
-    return [replace(bias, shape=results[0].shape, strides=(0, 0, *bias.strides))]
+    lengths = inputs[2] if len(inputs) > 2 else None
+    if lengths is None or from_the_start(node.attrs, rows):
+        before = keys - rows if lengths is None else 0
+        hides = causal_hidden(node.attrs, rows)
+        bias = banded(b, (rows, keys), before, hides, np.finfo(dtype.numpy).min, dtype)
+        return [replace(bias, shape=results[0].shape, strides=(0, 0, *bias.strides))]
+    if lengths.dtype is not INT32 or dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {lengths.dtype} and {dtype}"
+    bound = b.dense(lengths)
+    bound = replace(bound, shape=(bound.size, 1, 1, 1), strides=(1, 0, 0, 0))
+    attrs: Any = node.attrs
+    # A key lies `ahead` of the length less what its sequence has: seen up to 0.
+    ahead = np.arange(most(keys)) + (rows - 1 - np.arange(rows))[:, None]
+    whole = ahead if attrs.get("causal", 1) else np.broadcast_to(np.arange(most(keys)), ahead.shape)
+    flags = Info(BOOL, results[0].shape)
+
+    def compared(op: str, numbers: Array) -> Tensor:
+        table = b.local(numbers[None, None], INT32)
+        table = replace(table, shape=(1, 1, rows, keys))
+        found = compare(b, Node(op, (), ()), (table, bound), (flags,))
+        assert not isinstance(found, str)  # INT32 has a kernel
+        return found[0]
+
+    hidden = compared("greater", whole)
+    window = attrs.get("window", -1)
+    if window >= 0:
+        sides = (hidden, compared("less_or_equal", ahead + window))
+        both = logical(b, Node("or", (), ()), sides, (flags,))
+        assert not isinstance(both, str)  # flags have a kernel
+        hidden = both[0]
+    filled, zero = (
+        b.local(np.full((1, 1, 1, 1), number, np.float32), FLOAT32)
+        for number in (np.finfo(np.float32).min, 0.0)
+    )
+    return where(b, Node("where", (), ()), (hidden, filled, zero), results)
 
 
 def positions(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """A constant of the plan."""
-    return [b.local(row_positions(node.attrs, results[0].shape[1]), INT64)]
+    """A constant of the plan; with lengths, a sum with them."""
+    lengths = inputs[1] if len(inputs) > 1 else None
+    batch, rows = results[0].shape
+    if lengths is None or from_the_start(node.attrs, rows):
+        every = np.broadcast_to(np.arange(rows), (batch, rows))
+        return [b.local(every, results[0].dtype)]
+    first = b.dense(lengths)
+    first = replace(first, shape=(batch, 1), strides=(1, 0))
+    more = b.local((np.arange(rows) + 1 - rows)[None], lengths.dtype)
+    return binary(b, Node("add", (), ()), (first, more), results)
 
 
 def padding(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
@@ -108,7 +137,8 @@ def padding(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
         return f"no kernel for {node.op} of {lengths.dtype} and {result.dtype}"
     batch, keys = result.shape[0], result.shape[3]
     attrs: Any = node.attrs
-    key = b.local(np.arange(keys, dtype=np.int32).reshape(1, 1, 1, keys), INT32)
+    every = b.local(np.arange(most(keys), dtype=np.int32).reshape(1, 1, 1, -1), INT32)
+    key = replace(every, shape=(1, 1, 1, keys))
     flags = Info(BOOL, result.shape)
 
     def compared(op: str, first: int) -> Tensor:
