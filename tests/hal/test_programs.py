@@ -6,7 +6,8 @@ import gc
 
 import pytest
 
-from tilework.core.errors import DeviceLost, InvalidArgument, NotReady
+from tilework.core.errors import DeviceLost, InvalidArgument, NotReady, OutOfRange
+from tilework.core.growing import Growth
 from tilework.hal import Buffer, Device, Program, Slot
 
 
@@ -229,3 +230,42 @@ def test_copies_between_transients_are_checked_before_they_have_memory(device: D
     with pytest.raises(InvalidArgument, match="overlap"):
         copying(device, a.subspan(0, 16), a.subspan(15, 16))
     copying(device, a.subspan(0, 16), b).free()
+
+
+# -- what grows ------------------------------------------------------------------------------------
+
+
+def test_a_program_grows(device: Device) -> None:
+    """Counts, bindings and parameters that are functions of a length are set anew."""
+    growth = Growth(3, 64)
+    length = growth.length
+    out = device.allocate(256)
+    commands = device.command_buffer("growing", growth)
+    commands.fill(Slot(0, 0, length), b"\x05")
+    commands.barrier()
+    commands.copy(Slot(0, 0, length), out.subspan(64 + length, length))
+    program = commands.finish()
+    assert not growth.pinned
+    table = growth.table()
+    for now in (3, 1, 64, 17):
+        values = table.at(now)
+        assert values is not None
+        program.grow(values)
+        out.write(bytes(256))
+        with device.allocate(64) as source:
+            source.write(bytes(64))
+            device.submit(program, [source])
+            assert source.read() == b"\x05" * now + bytes(64 - now)
+        assert out.read() == bytes(64 + now) + b"\x05" * now + bytes(192 - 2 * now)
+        with device.allocate(64) as large, pytest.raises(OutOfRange, match="slot 0"):
+            device.submit(program, [large.subspan(0, now - 1)])
+    assert table.at(65) is None
+    program.free()
+
+
+def test_only_what_has_a_growth_grows(device: Device) -> None:
+    with device.allocate(8) as out:
+        program = filling(device, out)
+        with pytest.raises(InvalidArgument, match="does not grow"):
+            program.grow([])
+        program.free()

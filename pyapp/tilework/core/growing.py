@@ -350,6 +350,8 @@ class Growth:
         atoms = [length]
         for op, a, b in self._atoms[1:]:
             x, y = at(a, atoms), at(b, atoms)
+            if op == "//" and y <= 0:
+                return None  # which a check says, of atoms that there are not without it
             atoms.append(x * y if op == "*" else x // y)
         for terms, constant in self._checks:
             if constant + sum(factor * atoms[atom] for atom, factor in terms) < 0:

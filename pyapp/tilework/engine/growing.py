@@ -21,15 +21,16 @@ _LEAST: Final = 64  # rows that a family has room for at least
 
 
 def growing_axes(before: Key, now: Key) -> Axes | None:
-    """The axes that have grown, all by the same; None where anything else has changed as well, or
-    where nothing stayed: what a decoder is fed anew keeps its shape."""
+    """The axes, or numbers that decide shapes, that have grown, all by the same; None where
+    anything else has changed as well, or where no matrix stayed: what a decoder is fed anew keeps
+    its shape."""
     found: Axes = {}
     step, stayed = 0, False
     if len(before) != len(now):
         return None
     for place, (old, new) in enumerate(zip(before, now, strict=True)):
         if old == new:
-            stayed = stayed or isinstance(new, tuple)
+            stayed = stayed or (isinstance(new, tuple) and len(new) > 1)
             continue
         if not isinstance(old, tuple) or not isinstance(new, tuple) or len(old) != len(new):
             return None

@@ -57,6 +57,7 @@ class Plan:
         self._store = store
         self._local: Buffer | None = None
         self._local_offsets: dict[Storage, int] = {}
+        self._growing: list[Storage] = []  # of the locals
         self._segments: list[Program | HostStep] = []
         self._singles: dict[Step, Program] = {}  # programs of one dispatch, where that was measured
         self._arena: Buffer | None = None
@@ -107,6 +108,11 @@ class Plan:
 
     def _settle(self, value: Callable[[int], int]) -> None:
         self._draft, self._value = None, value
+        for storage in self._growing:
+            numbers = self._drafted.locals[storage]
+            words = np.array(list(map(value, numbers.flat)), f"i{storage.nbytes // numbers.size}")
+            assert self._local is not None  # there is room for them
+            self._local.write(words, self._local_offsets[storage])
         self._fed = settled_tensors(self._drafted.inputs, value)
         self._given = settled_tensors(self._drafted.outputs, value)
         self._outputs = {}  # to be attached again
@@ -125,7 +131,9 @@ class Plan:
             return
         self._local = self._device.allocate(total, f"constants of a plan of {self._drafted.name}")
         for storage, array in self._drafted.locals.items():
-            if array.size:
+            if array.dtype == object:
+                self._growing.append(storage)
+            elif array.size:
                 self._local.write(contiguous(array), self._local_offsets[storage])
 
     def _resolve(self, span: Span) -> Buffer | Slot:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -30,7 +30,8 @@ from tilework.engine.sound import sound
 from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Constant, Graph, Node
-from tilework.ir.opdefs.registry import MALFORMED, DataDependent, Info, evaluate, label
+from tilework.ir.opdefs.create import whole_numbers
+from tilework.ir.opdefs.registry import MALFORMED, Array, DataDependent, Info, evaluate, label
 from tilework.plan.cut import Cut, cut
 from tilework.plan.planner import make_draft
 from tilework.plan.specialise import value_inputs
@@ -48,6 +49,7 @@ class Watch:
 
 
 UNWATCHED = Watch()
+_TRIES: Final = 3  # of planning for many lengths: one may be equal to a width by chance
 
 
 @dataclass(slots=True)
@@ -220,8 +222,8 @@ class Stages:
         self._by_value = value_inputs(graph)
         self._stages: dict[Key | Family, Stage] = {}
         self._families: list[Family] = []
-        self._fixed: set[Key] = set()  # what cannot be planned for many lengths
-        self._before: Key = ()
+        self._failed: dict[Key, int] = {}  # how often what could not be planned for many lengths
+        self._before: dict[bool, Key] = {}  # the last one, by `slots`
         # What is better left on the device: all but what is a shape itself.
         self.reads = {name for name in self.names if not self._by_value.get(name)}
 
@@ -236,12 +238,12 @@ class Stages:
         known: dict[str, Any] = {}
         if self._by_value:
             known = self._known(values)
-            key = (*key, *(array.tobytes() for array in known.values()))
-        before, self._before = self._before, key
+            key = (*key, *map(_value_key, known.values()))
+        before, self._before[slots] = self._before.get(slots, ()), key
         place: Key | Family = key
         stage = self._stages.pop(key, None)
         if stage is None:
-            for family in self._families:
+            for family in reversed(self._families):
                 if family.serves(key):
                     place, stage = family, self._stages.pop(family)
                     break
@@ -273,29 +275,39 @@ class Stages:
     ) -> Family | None:
         """A plan for all runs that differ from this one in a length that grows, if it does."""
         axes = growing_axes(before, key)
-        if axes is None or common(key, axes) in self._fixed:
+        if axes is None:
+            return None
+        shared = common(key, axes)
+        failed = self._failed.get(shared, 0)
+        if failed >= _TRIES:
             return None
         length = length_of(key, axes)
         growth = Growth(length, room(length))
-        shapes = dict(infos)
-        for place, grown in axes.items():
-            name = self.names[place - 1]
-            shape = list(infos[name].shape)
-            for axis in grown:
-                shape[axis] = growth.length + (shape[axis] - length)
-            shapes[name] = replace(infos[name], shape=tuple(shape))
+        grown = dict(infos)
+        first = 1 + len(self.names) + len(self._untyped)  # of the places of values
+        valued = [name for name, info in infos.items() if info.value is not None]
+        for place, where in axes.items():
+            numbers = list(key[place])
+            for axis in where:
+                numbers[axis] = growth.length + (numbers[axis] - length)
+            name = self.names[place - 1] if place < first else valued[place - first]
+            info = grown[name]
+            if place < first:
+                grown[name] = replace(info, shape=tuple(numbers))
+            else:
+                grown[name] = replace(info, value=whole_numbers(numbers).reshape(info.shape))
         stage: Stage | None = None
         try:
-            stage = Stage(self.shared, cut(self._graph, shapes), slots, growth)
+            stage = Stage(self.shared, cut(self._graph, grown), slots, growth)
             table = growth.table()
         except (TileworkError, *MALFORMED):
             growth.pin("planning has failed")  # the plan for this length alone says why
         if stage is None or growth.pinned:
-            self._fixed.add(common(key, axes))
+            self._failed[shared] = failed + 1
             if stage is not None:
                 stage.free()
             return None
-        family = Family(axes, common(key, axes), growth, table, stage, length)
+        family = Family(axes, shared, growth, table, stage, length)
         self._families.append(family)
         return family
 
@@ -408,6 +420,11 @@ def run_stages(
 def on_host(value: Any) -> Any:
     """A value as the host has it."""
     return host_array(value) if isinstance(value, Resident) else value
+
+
+def _value_key(array: Array) -> Any:
+    """Integers as such, so that it is seen when they grow."""
+    return tuple(array.reshape(-1).tolist()) if array.dtype.kind in "iu" else array.tobytes()
 
 
 def _dtype_key(value: Any) -> str:

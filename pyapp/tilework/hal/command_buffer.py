@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from tilework.core.errors import InvalidArgument, OutOfRange
-from tilework.core.growing import Growing, Growth
+from tilework.core.growing import Growing, Growth, at_hand
 from tilework.hal._abi import BINDING_SIZE, TW_MAX_TILES, TW_MOVE_TILE, TW_NO_SLOT
 from tilework.hal.buffer import Buffer, check_pattern, refuse_use
 from tilework.hal.executable import Entry, Executable
@@ -318,7 +318,8 @@ class CommandBuffer:
                 growing=tuple(growing),
             )
         )
-        self._infos.append(CommandInfo(kernel.name, label, counts))
+        now = counts if self._growth is None else tuple(map(at_hand, counts))
+        self._infos.append(CommandInfo(kernel.name, label, now))
         self._region_tiles += tiles
 
 

@@ -87,11 +87,16 @@ class Builder:
     def local(self, array: Array, dtype: DType) -> Tensor:
         """A constant that belongs to this plan alone, for it came from the run's shapes.
 
-        Converted where it has to be: NumPy's own integers have 32 bits in a browser.
+        Converted where it has to be: NumPy's own integers have 32 bits in a browser. Integers that
+        grow stay objects.
         """
-        array = np.asarray(array, dtype.numpy)
-        storage = Storage(Kind.LOCAL, max(array.nbytes, 1), self.label)
-        self.locals[storage] = self.arrays[storage] = array
+        growing = array.dtype == object and dtype.kind in "iu" and grows(*array.flat)
+        if not growing:
+            array = np.asarray(array, dtype.numpy)
+        storage = Storage(Kind.LOCAL, max(array.size * dtype.size, 1), self.label)
+        self.locals[storage] = array
+        if not growing:
+            self.arrays[storage] = array
         return Tensor(storage, dtype, array.shape, row_major_strides(array.shape))
 
     def transient(self, dtype: DType, shape: tuple[int, ...]) -> Tensor:

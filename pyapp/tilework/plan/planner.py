@@ -6,11 +6,24 @@ cut → passes → lower each node → levels → lifetimes → offsets. Touches
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 
+import numpy as np
+
+from tilework.core.growing import grows, most
 from tilework.core.shapes import count, row_major_strides
 from tilework.ir.graph import Constant, Graph, Node, Value
-from tilework.ir.opdefs.registry import FOLD_LIMIT, OPS, Info, apply, infer_node
+from tilework.ir.opdefs.create import whole_numbers
+from tilework.ir.opdefs.registry import (
+    FOLD_LIMIT,
+    OPS,
+    DataDependent,
+    Info,
+    apply,
+    infer_node,
+    label,
+)
 from tilework.passes import pipeline
 from tilework.plan.arena import place
 from tilework.plan.builder import Builder, is_constant
@@ -115,6 +128,9 @@ class _Lowerer:
         known = all(info.value is not None for _, info in outputs)
         if not node.inputs and not known and not OPS[node.op].random:
             # Nothing but attributes: computed once, however large.
+            if grows(results[0].shape):
+                self._bind(node.outputs[0], self._growing(node, results[0]))
+                return
             if node.op in MADE_ONCE:
                 self._make(node, outputs)
                 return
@@ -159,6 +175,20 @@ class _Lowerer:
             tensors.append(tensor)
             self._bind(name, tensor)
         builder.on_host(node, (), tensors, "made once")
+
+    def _growing(self, node: Node, info: Info) -> Tensor:
+        """What attributes make, as a view of so much that it is enough for every length."""
+        attrs: Any = node.attrs
+        builder = self.builder
+        builder.begin(node, ())
+        if node.op == "range":
+            steps = range(most(info.shape[0]))
+            every = whole_numbers([attrs["start"] + step * attrs["delta"] for step in steps])
+            return replace(builder.local(every, info.dtype), shape=info.shape)
+        if node.op == "constant_of_shape":
+            value = np.full((1,) * len(info.shape), attrs["value"], info.dtype.numpy)
+            return builder.local(value, info.dtype).broadcast_to(info.shape)
+        raise DataDependent(f"{label(node)}: it is made for each length")
 
     # -- names ------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from tilework.core.dtypes import BY_NAME, INT64
 from tilework.core.errors import InvalidArgument
-from tilework.core.growing import grows
+from tilework.core.growing import Growing, grows
 from tilework.core.shapes import count
 from tilework.ir.graph import Node
 from tilework.ir.narrow import numpy_of
@@ -71,8 +71,9 @@ define(
 def _range_count(attrs: Attrs) -> int:
     start: Any
     start, limit, delta = attrs["start"], attrs["limit"], attrs["delta"]
-    if isinstance(start, int) and isinstance(limit, int) and isinstance(delta, int):
-        return int(max(-(-(limit - start) // delta), 0))
+    if all(isinstance(one, (int, Growing)) for one in (start, limit, delta)):
+        whole: int = max(-(-(limit - start) // delta), 0)
+        return whole
     steps: int = math.ceil((limit - start) / delta)
     return max(steps, 0)
 
@@ -97,6 +98,8 @@ def _infer_range(node: Node, infos: Sequence[Info]) -> list[Info]:
 def _range(attrs: Attrs) -> tuple[Array, ...]:
     dtype = numpy_of(attrs["dtype"])
     steps = np.arange(_range_count(attrs)).astype(dtype)
+    if grows(attrs["start"]):
+        return (whole_numbers([attrs["start"] + step * attrs["delta"] for step in steps.tolist()]),)
     return one(dtype.type(attrs["start"]) + steps * dtype.type(attrs["delta"]), dtype)
 
 

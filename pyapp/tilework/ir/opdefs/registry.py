@@ -317,7 +317,7 @@ def _small(shape: tuple[int, ...]) -> bool:
     size = 1
     for extent in shape:
         size *= extent
-    return size <= FOLD_LIMIT
+    return size <= FOLD_LIMIT and not grows(size)
 
 
 def evaluate(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
