@@ -169,6 +169,7 @@ BINARY: dict[e.Binary, Callable[[Array, Array], Array]] = {
     # NumPy takes a shared exponent of 0.5 for a square root, which differs at -inf
     e.Binary.POW: lambda a, b: np.power(*(v.copy() for v in np.broadcast_arrays(a, b))),
     e.Binary.FMOD: np.fmod,
+    e.Binary.MOD: lambda a, b: np.mod(a.astype(np.float32), b.astype(np.float32)),
     e.Binary.PRELU: lambda a, b: np.where(a < 0, a * b, a),
 }
 POW = Tolerance(0.51)  # the nearest float, but for very near ties
@@ -416,7 +417,7 @@ def _shapes(draw: Draw) -> tuple[tuple[int, ...], tuple[int, ...]]:
 @st.composite
 def _binary(draw: Draw) -> Case:
     a, b = draw(_shapes())
-    op = draw(st.sampled_from([o for o in BINARY if o is not e.Binary.FMOD]))
+    op = draw(st.sampled_from([o for o in BINARY if o not in (e.Binary.FMOD, e.Binary.MOD)]))
     seed, tile = draw(st.integers(0, 1000)), draw(st.sampled_from([1, 3, 16, 50, 1 << 20]))
     first = np.abs(shaped(a, seed)) if op is e.Binary.POW else shaped(a, seed)
     return binary(op, first, shaped(b, seed + 1), tile, "drawn")

@@ -123,7 +123,13 @@ static float fmod_one(float a, float b) {
   }
   return __builtin_copysignf((float)x, a);
 }
+static float mod_one(float a, float b) {
+  float rest = fmod_one(a, b);
+  if (rest == 0) return __builtin_copysignf(0, b);
+  return (rest < 0) != (b < 0) ? rest + b : rest;
+}
 TW_STRIDED_ROW(row_fmod, float, float, fmod_one)
+TW_STRIDED_ROW(row_mod, float, float, mod_one)
 
 static inline void row_of(elementwise_binary op, const float *a, uint32_t sa, const float *b,
                           uint32_t sb, float *y, uint32_t n) {
@@ -137,6 +143,7 @@ static inline void row_of(elementwise_binary op, const float *a, uint32_t sa, co
     case ELEMENTWISE_BINARY_POW: row_pow(a, sa, b, sb, y, n); break;
     case ELEMENTWISE_BINARY_FMOD: row_fmod(a, sa, b, sb, y, n); break;
     case ELEMENTWISE_BINARY_PRELU: row_prelu(a, sa, b, sb, y, n); break;
+    case ELEMENTWISE_BINARY_MOD: row_mod(a, sa, b, sb, y, n); break;
   }
 }
 
@@ -148,7 +155,7 @@ uint32_t f32_binary(const tw_dispatch *d, const tw_tile *t) {
   if (status) return status;
   const float *a = TW_DATA(float, d, F32_BINARY_A), *b = TW_DATA(float, d, F32_BINARY_B);
   float *y = TW_DATA(float, d, F32_BINARY_Y);
-  if (p->op > ELEMENTWISE_BINARY_PRELU) return TW_INVALID_PARAMS;
+  if (p->op > ELEMENTWISE_BINARY_MOD) return TW_INVALID_PARAMS;
   TW_FOR_RUNS(p, s, a, b, y, row_of);
   return TW_OK;
 }

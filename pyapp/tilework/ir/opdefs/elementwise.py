@@ -150,12 +150,12 @@ def softplus(x: Array) -> Array:
 
 
 def divide(a: Array, b: Array) -> Array:
-    """a / b; integers truncate toward zero as in C."""
+    """a / b; integers truncate toward zero as in C, by 0 they give 0."""
     if a.dtype.kind == "f":
         return np.asarray(a / b)
     quotient = np.floor_divide(a, b)
     if a.dtype.kind == "i":
-        inexact = quotient * b != a
+        inexact = (quotient * b != a) & (b != 0)
         quotient = quotient + (inexact & ((a < 0) != (b < 0))).astype(a.dtype)
     return np.asarray(quotient)
 
@@ -332,8 +332,9 @@ def _shift(attrs: Attrs, x: Array, by: Array) -> tuple[Array, ...]:
     inside = (by >= 0) & (by < bits)
     count = np.where(inside, by, 0).astype(x.dtype)
     if attrs["left"]:
-        return one(np.where(inside, np.left_shift(x, count), 0), x.dtype)
-    return one(np.where(inside, np.right_shift(x, count), np.where(x < 0, -1, 0)), x.dtype)
+        return one(np.where(inside, np.left_shift(x, count), x.dtype.type(0)), x.dtype)
+    sign = (x < 0).astype(x.dtype)  # of x's dtype, for uint64 and int64 meet in float64
+    return one(np.where(inside, np.right_shift(x, count), np.negative(sign)), x.dtype)
 
 
 define("shift", 2, infer_broadcast(INTEGERS), quiet(_shift))

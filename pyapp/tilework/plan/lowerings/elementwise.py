@@ -238,16 +238,17 @@ def _order(shape: tuple[int, ...], operands: Sequence[Tensor]) -> tuple[int, ...
     return None if whole is None else order(whole)
 
 
-def _pair(
+def pair(
     b: Builder, inputs: Operands, result: Info, kernel: Kernel, record: Any, op: Any, most: int
 ) -> list[Tensor]:
+    """One dispatch of a kernel of two operands; `record` takes sizes, strides, a tile and op."""
     a, c = inputs[0], inputs[1]
     assert a is not None and c is not None
     perm = _order(result.shape, (a, c))
     if perm is not None:  # the operands' own order is the result's
         a, c = (one.broadcast_to(result.shape).transposed(perm) for one in (a, c))
         turned = Info(result.dtype, tuple(result.shape[axis] for axis in perm))
-        (y,) = _pair(b, (a, c), turned, kernel, record, op, most)
+        (y,) = pair(b, (a, c), turned, kernel, record, op, most)
         return [y.transposed(inverse(perm))]
     sizes, (walk_a, walk_c), wide = _operands(b, result.shape, (a, c))
     y = b.result(result.dtype, result.shape, a, c)
@@ -270,18 +271,24 @@ def binary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     assert a is not None and other is not None
     if dtype is FLOAT32 and other.dtype is FLOAT32:
         if node.op == "mod":
-            if not node.attrs.get("fmod", 0):
-                return "no kernel for mod of float32 with the divisor's sign"
-            return _pair(b, inputs, results[0], kernels.F32_BINARY, BinaryParams, Binary.FMOD, 2048)
+            rest = Binary.FMOD if node.attrs.get("fmod", 0) else Binary.MOD
+            return pair(b, inputs, results[0], kernels.F32_BINARY, BinaryParams, rest, 2048)
         op, most = BINARY[node.op]
-        return _pair(b, inputs, results[0], kernels.F32_BINARY, BinaryParams, op, most)
+        return pair(b, inputs, results[0], kernels.F32_BINARY, BinaryParams, op, most)
     if dtype in (INT32, INT64) and other.dtype is dtype and node.op in INTEGER:
         whole, most = INTEGER[node.op]
         if node.op == "mod" and node.attrs.get("fmod", 0):
             whole = Integer.FMOD
         kernel = kernels.I32_BINARY if dtype is INT32 else kernels.I64_BINARY
-        return _pair(b, inputs, results[0], kernel, IntegerParams, whole, most)
-    return f"no kernel for {node.op} of {dtype}"
+        return pair(b, inputs, results[0], kernel, IntegerParams, whole, most)
+    return _other(b, node, inputs, results)
+
+
+def _other(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """Of the dtypes that networks seldom compute with."""
+    from tilework.plan.lowerings import numbers  # loaded where it is needed
+
+    return numbers.binary(b, node, inputs, results)
 
 
 def power(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
@@ -291,6 +298,13 @@ def power(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> 
     number = b.scalar(exponent)
     if a.dtype is FLOAT32 and number in (2.0, 0.5) and results[0].shape == a.shape:
         return [_unary(b, a, Unary.SQUARE if number == 2.0 else Unary.SQRT, CHEAP)]
+    if a.dtype is FLOAT32 and exponent.dtype.kind in "iu":
+        made = cast(b, node, (exponent,), [Info(FLOAT32, exponent.shape)])
+        if isinstance(made, str):
+            return made
+        exponent = made[0]
+        b.live.setdefault(exponent.storage, 0)
+        return binary(b, node, (a, exponent), results)
     return binary(b, node, inputs, results)
 
 
@@ -305,15 +319,15 @@ def compare(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
     }  # fmt: skip
     kernel = table.get(a.dtype)
     if kernel is None:
-        return f"no kernel for {node.op} of {a.dtype}"
-    return _pair(b, inputs, results[0], kernel, CompareParams, COMPARISON[node.op], CHEAP)
+        return _other(b, node, inputs, results)
+    return pair(b, inputs, results[0], kernel, CompareParams, COMPARISON[node.op], CHEAP)
 
 
 def logical(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """y = a op b of booleans."""
     if node.op not in LOGICAL:
         return f"no kernel for {node.op} of bool"
-    return _pair(
+    return pair(
         b, inputs, results[0], kernels.BOOL_LOGICAL, LogicalParams, LOGICAL[node.op], BYTES
     )
 
