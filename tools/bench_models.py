@@ -12,8 +12,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tools.networks import light_model, mobilenet, static_int8
+
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NETWORKS = ("resnet50", "squeezenet", "densenet121", "shufflenet", "inception_v2")
+LIGHT_FEEDS = {"resnet50": "gpu_0/data_0", "squeezenet": "data_0", "shufflenet": "gpu_0/data_0"}
 SIDE = 56  # pixels of the single convolutions
 
 
@@ -119,6 +122,18 @@ def _network(name: str) -> Made:
     return Made(path.read_bytes, value.name, dims)
 
 
+def _in_bytes(model: Callable[[], onnx.ModelProto], **options: bool) -> Made:
+    """A network of one picture of 3 x 224 x 224 in bytes."""
+
+    def make() -> bytes:
+        made = onnx.load_from_string(static_int8(model(), **options))
+        assert [value.name for value in made.graph.input] == [feed]
+        return bytes(made.SerializeToString())
+
+    feed = "x" if model is mobilenet else LIGHT_FEEDS[model.args[0]]  # type: ignore[attr-defined]
+    return Made(make, feed, (1, 3, 224, 224))
+
+
 @cache
 def made_models() -> Mapping[str, Made]:
     """The models besides the products, by the names of their cases."""
@@ -131,4 +146,12 @@ def made_models() -> Mapping[str, Made]:
         "softmax_1024": _square("Softmax"),
         "layer_norm_1024": _square("LayerNormalization", {"w": (1024,), "b": (1024,)}),
         **{name: _network(name) for name in NETWORKS},
+        "mobilenet": Made(lambda: bytes(mobilenet().SerializeToString()), "x", (1, 3, 224, 224)),
+        "mobilenet_int8": _in_bytes(mobilenet),
+        "mobilenet_int8_channels": _in_bytes(mobilenet, per_channel=True),
+        "mobilenet_int8_operators": _in_bytes(mobilenet, operators=True),
+        "resnet50_int8": _in_bytes(partial(light_model, "resnet50")),
+        "resnet50_int8_channels": _in_bytes(partial(light_model, "resnet50"), per_channel=True),
+        "squeezenet_int8": _in_bytes(partial(light_model, "squeezenet")),
+        "shufflenet_int8": _in_bytes(partial(light_model, "shufflenet")),
     }

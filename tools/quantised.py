@@ -58,8 +58,13 @@ def quantise(source: Path, target: Path) -> None:
         quantised = onnx.load(made)
     remove(target.parent)
     target.parent.mkdir(parents=True)
+    save_apart(quantised, target)
+
+
+def save_apart(model: onnx.ModelProto, target: Path) -> None:
+    """`model` in `target`, its larger tensors in DATA_NAME beside it."""
     onnx.save(
-        quantised, target, save_as_external_data=True, location=DATA_NAME,
+        model, target, save_as_external_data=True, location=DATA_NAME,
         size_threshold=EXTERNAL_FROM,
     )  # fmt: skip
 

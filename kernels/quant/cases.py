@@ -4,13 +4,14 @@ NumPy as panel.h says (tests/kernels/test_quant.py has the others, in every form
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.kernels.byte_windows import Convolution, values, wide_panels
 from tests.kernels.harness import INVALID_PARAMS, SCRATCH, TOO_SHORT, Case, Tolerance, up
 from tilework.hal.kernels.quant import (
     F32_DEQUANTIZE,
@@ -21,18 +22,20 @@ from tilework.hal.kernels.quant import (
     F32_RANGE,
     I8_CONV,
     I8_DEPTHWISE,
-    I8_DEPTHWISE_PACK,
     I8_GEMM,
     I8_GEMM_PACK_B,
+    I8_PAIR,
+    U8_MAP,
     Activation,
     BlocksPackParams,
     BlocksParams,
-    ConvParams,
-    DepthwisePackParams,
     Dot,
     DynamicParams,
     GemmParams,
+    MapParams,
     PackParams,
+    Pairing,
+    PairParams,
     QuantizeParams,
     RangeParams,
     Target,
@@ -40,11 +43,6 @@ from tilework.hal.kernels.quant import (
 
 Array = NDArray[Any]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
-
-
-def values(*shape: int, seed: int = 0) -> Array:
-    rng = np.random.default_rng(seed + sum(shape))
-    return np.asarray(rng.standard_normal(shape) * 3).astype(np.float32)
 
 
 def ranged(x: Array, tile: int, note: str) -> Case:
@@ -109,23 +107,6 @@ def lines(
 
 K, N, M = 10, 11, 3
 PADDED, ORDER, REST = 16, 16, 4
-
-
-def wide_panels(b: Array) -> Array:
-    """int8 B (k, n) in panels of the form WIDE."""
-    panels = []
-    k, padded = b.shape[0], up(b.shape[0], 8) * 8
-    order, rest = up(padded, 32) * 16, (padded // 256 + 1) * 4
-    for j in range(0, b.shape[1], 8):
-        columns = np.zeros((padded, 8), np.int8)
-        part = b[:, j : j + 8]
-        columns[:k, : part.shape[1]] = part
-        head = np.zeros(16, np.int32)
-        head[:8] = columns.sum(axis=0)
-        pairs = columns.reshape(padded // 2, 2, 8).transpose(0, 2, 1)
-        panels += [head.view(np.uint8), np.ascontiguousarray(pairs).view(np.uint8).ravel()]
-        panels.append(np.zeros(order + rest * 36, np.uint8))
-    return np.concatenate(panels)
 
 
 def products() -> list[Case]:
@@ -199,153 +180,6 @@ def products() -> list[Case]:
 # -- convolutions ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Convolution:
-    """One convolution of bytes over two axes, channels last; `pixel` is x's, 0 when dense."""
-
-    note: str
-    groups: int = 1
-    channels: int = 3  # of each group
-    filters: int = 5
-    size: tuple[int, int] = (5, 6)
-    kernel: tuple[int, int] = (3, 3)
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (1, 1)
-    images: int = 1
-    pixel: int = 0
-    signed: bool = False
-    w_signed: bool = True
-    w_zeros: bool = False
-    target: Target = Target.BYTE
-    activation: Activation = Activation.NONE
-    least: int = -128
-    most: int = 255
-    residual: bool = False
-    depthwise: bool = False
-
-    def bytes_of(self, rng: np.random.Generator, signed: bool, *shape: int) -> Array:
-        values = rng.integers(0, 256, shape).astype(np.uint8)
-        return np.asarray(values.view(np.int8) if signed else values)
-
-    def outputs(self) -> tuple[int, ...]:
-        axes = zip(self.size, self.kernel, self.stride, self.dilation, self.padding, strict=True)
-        return tuple((n + 2 * p - (k - 1) * d - 1) // s + 1 for n, k, s, d, p in axes)
-
-    def windows(self, x: Array, zero: int) -> Array:
-        """(n, oh, ow, kh, kw, c) of x (n, h, w, c) as int64."""
-        wide = np.pad(
-            x.astype(np.int64),
-            ((0, 0), *((p, p) for p in self.padding), (0, 0)),
-            constant_values=zero,
-        )
-        oh, ow = self.outputs()
-        (sh, sw), (dh, dw) = self.stride, self.dilation
-        rows = [
-            wide[:, i * dh : i * dh + (oh - 1) * sh + 1 : sh, j * dw : j * dw + (ow - 1) * sw + 1 : sw]
-            for i in range(self.kernel[0])
-            for j in range(self.kernel[1])
-        ]
-        return np.stack(rows, axis=3).reshape(self.images, oh, ow, *self.kernel, -1)
-
-    def cases(self) -> list[Case]:
-        """The convolution, after packing where that is a kernel of its own."""
-        rng = np.random.default_rng(len(self.note) + self.groups * 7 + self.channels)
-        groups, channels, filters = self.groups, self.channels, self.filters
-        all_x, all_y = groups * channels, groups * filters
-        x = self.bytes_of(rng, self.signed, self.images, *self.size, all_x)
-        w = self.bytes_of(rng, self.w_signed, all_y, *self.kernel, channels)
-        x_zero = self.bytes_of(rng, self.signed, 1)
-        w_zero = self.bytes_of(rng, self.w_signed, all_y if self.w_zeros else 1)
-        wide = w.astype(np.int64) - w_zero.reshape(-1, 1, 1, 1).astype(np.int64)
-        seen = self.windows(x, int(x_zero[0])) - int(x_zero[0])
-        seen = seen.reshape(*seen.shape[:-1], groups, channels)
-        sums = np.einsum(
-            "nyxhwgc,gfhwc->nyxgf", seen, wide.reshape(groups, filters, *self.kernel, channels)
-        ).reshape(*seen.shape[:3], all_y)
-        x_scale, y_scale = np.array([0.02], np.float32), np.array([3.5], np.float32)
-        w_scale = (rng.random(all_y) * 0.05 + 0.01).astype(np.float32)
-        floats = self.target is Target.FLOAT
-        whole = self.target in (Target.BYTE, Target.SIGNED_BYTE)
-        signed = self.target is Target.SIGNED_BYTE
-        y_zero = self.bytes_of(rng, signed, 1)
-        bias = values(all_y) if floats else rng.integers(-9000, 9000, all_y).astype(np.int32)
-        residual = values(*sums.shape) if self.residual else None
-        dtype: Any = np.int8 if signed else np.uint8
-        if whole:
-            factor = w_scale * x_scale / y_scale
-            y = np.rint((sums + bias).astype(np.float32) * factor) + float(y_zero[0])
-            low, high = (-128, 127) if signed else (0, 255)
-            wanted = np.clip(y, max(self.least, low), min(self.most, high)).astype(dtype)
-        elif floats:
-            wanted = sums * (x_scale.astype(np.float64) * w_scale) + bias
-            if self.activation is Activation.RELU:
-                wanted = np.maximum(wanted, 0)
-            wanted = wanted if residual is None else wanted + residual
-            dtype = np.float32
-        else:
-            wanted, dtype = sums.astype(np.int32), np.int32
-        pixel = self.pixel or all_x
-        stored = np.full((*x.shape[:3], pixel), 77, np.uint8).view(x.dtype)
-        stored[..., :all_x] = x
-        flat = stored.ravel()[: stored.size - (pixel - all_x)]
-        oh, ow = self.outputs()
-        tile = 2 if self.depthwise else 7
-        params = ConvParams(
-            batch=self.images, groups=groups, channels=channels, filters=filters,
-            input=(1, *self.size), output=(1, oh, ow), kernel=(1, *self.kernel),
-            stride=(1, *self.stride), dilation=(1, *self.dilation), padding=(0, *self.padding),
-            x_pixel=pixel, y_pixel=all_y, residual_pixel=all_y, tile_pixels=tile, tile_filters=8,
-            x_signed=int(self.signed), w_signed=int(self.w_signed), target=self.target,
-            activation=self.activation, least=self.least, most=self.most,
-        )  # fmt: skip
-        after = [
-            x_scale if floats or whole else None,
-            w_scale if floats or whole else None,
-            y_scale if whole else None,
-            y_zero if whole else None,
-            bias if floats or whole else None,
-            None if residual is None else residual.ravel(),
-            np.zeros(wanted.size, dtype),
-        ]
-        within = Tolerance(4, 1e-5) if floats else Tolerance()
-        taps = self.kernel[0] * self.kernel[1]
-        if self.depthwise:
-            packed = self.blocks(wide.reshape(all_y, taps))
-            packs = DepthwisePackParams(all_y, taps, int(self.w_signed), 1)
-            given = [w.ravel(), w_zero, np.zeros(packed.size, np.uint8)]
-            scratch = 13 * up(all_y, 16) * 16 + 8 * taps + 64
-            counts = (1, up(self.images * oh, tile), 1)
-            return [
-                Case(I8_DEPTHWISE_PACK, (up(all_y, 16), 1, 1), packs, given, {2: packed},
-                     note=self.note),
-                Case(I8_DEPTHWISE, counts, params, [flat, packed, x_zero, *after],
-                     {9: wanted.ravel()}, within, scratch=scratch, note=self.note),
-            ]  # fmt: skip
-        flipped = w if self.w_signed else (w ^ 0x80).view(np.int8)
-        matrices = flipped.reshape(groups, filters, taps * channels)
-        packed = np.concatenate([wide_panels(one.T) for one in matrices])
-        scratch = tile * (3 * up(taps * channels, 8) * 8 + 4)
-        counts = (up(filters, 8), up(self.images * oh * ow, tile), groups)
-        return [
-            Case(I8_CONV, counts, params, [flat, packed, x_zero, w_zero, *after],
-                 {10: wanted.ravel()}, within, scratch=scratch, note=self.note),
-        ]  # fmt: skip
-
-    def blocks(self, wide: Array) -> Array:
-        """(channels, taps) in the blocks of depthwise.h."""
-        channels, taps = wide.shape
-        found = []
-        for block in range(up(channels, 16)):
-            first = min(block * 16, max(channels - 16, 0))
-            part = np.zeros((16, up(taps, 2) * 2), np.int64)
-            own = wide[first : first + 16]
-            part[: own.shape[0], :taps] = own
-            pairs = part.reshape(16, -1, 2).transpose(1, 0, 2).astype(np.int16)
-            found += [part.sum(axis=1).astype(np.int32).view(np.uint8), pairs.ravel().view(np.uint8)]
-        return np.concatenate(found)
-
-
 def convolutions() -> list[Case]:
     signs = [(a, b) for a in (False, True) for b in (False, True)]
     made = [
@@ -386,6 +220,52 @@ def convolutions() -> list[Case]:
             Case(kernel, counts, case.params, short, status=TOO_SHORT, scratch=room, note="short"),
             Case(kernel, counts, none, case.bindings, status=INVALID_PARAMS, scratch=room,
                  note="no pixels"),
+        ]  # fmt: skip
+    return found
+
+
+def mapped(count: int) -> Case:
+    rng = np.random.default_rng(count)
+    x, table = (rng.integers(0, 256, n).astype(np.uint8) for n in (count, 256))
+    given = [x, table, np.zeros(count, np.uint8)]
+    return Case(U8_MAP, (up(count, 9), 1, 1), MapParams(count, 9), given, {2: table[x]},
+                note=f"{count} bytes")  # fmt: skip
+
+
+def paired(
+    count: int, signs: tuple[bool, bool, bool], pairing: Pairing, least: int, most: int
+) -> Case:
+    rng = np.random.default_rng(count + most)
+    kinds: list[Any] = [np.int8 if signed else np.uint8 for signed in signs]
+    a, b, y = (rng.integers(0, 256, count).astype(np.uint8).view(kind) for kind in kinds)
+    zeros = [rng.integers(0, 256, 1).astype(np.uint8).view(kind) for kind in kinds]
+    scales = [np.array([s], np.float32) for s in (0.031, 0.02, 0.043)]
+    sides = [
+        (x.astype(np.float32) - zero.astype(np.float32)) * scale
+        for x, zero, scale in zip((a, b), zeros, scales, strict=False)
+    ]
+    z = sides[0] + sides[1] if pairing is Pairing.ADD else sides[0] * sides[1]
+    info = np.iinfo(kinds[2])
+    whole = np.rint(z / scales[2]) + float(zeros[2][0])
+    wanted = np.clip(whole, max(least, info.min), min(most, info.max)).astype(kinds[2])
+    params = PairParams(count, 19, *map(int, signs), pairing, least, most)
+    given = [a, scales[0], zeros[0], b, scales[1], zeros[1], scales[2], zeros[2], np.zeros_like(y)]
+    note = f"{count} {signs} {pairing.name} {most}"
+    return Case(I8_PAIR, (up(count, 19), 1, 1), params, given, {8: wanted}, note=note)
+
+
+def bytewise() -> list[Case]:
+    signs = [(a, b, y) for a in (False, True) for b in (False, True) for y in (False, True)]
+    found = [mapped(n) for n in (1, 4, 7, 30)]
+    found += [paired(n, one, kind, -128, 255)
+              for n in (1, 16, 47) for one in signs for kind in Pairing]
+    found += [paired(40, one, Pairing.ADD, -3, 90) for one in signs[:2]]
+    for good in (found[3], found[-1]):
+        short = [good.bindings[0][:-1], *good.bindings[1:]]  # type: ignore[index]
+        found += [
+            Case(good.kernel, good.counts, good.params, short, status=TOO_SHORT, note="short"),
+            Case(good.kernel, good.counts, good.params._replace(tile=0), good.bindings,
+                 status=INVALID_PARAMS, note="tile of 0"),
         ]  # fmt: skip
     return found
 
@@ -445,6 +325,7 @@ CASES: list[Case] = [
       for signed in (False, True) for zero in (False, True)),
     *products(),
     *convolutions(),
+    *bytewise(),
     *few_bits(1, 64, 16, 4, 32, False, False),
     *few_bits(5, 70, 13, 4, 32, True, True, lda=75),
     *few_bits(9, 40, 20, 8, 16, True, False),

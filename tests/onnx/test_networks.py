@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import tilework
-from tests.onnx.networks import light_model, picture
 from tests.onnx.rows import peer
+from tools.networks import light_model, picture
 
 pytestmark = pytest.mark.onnx
 

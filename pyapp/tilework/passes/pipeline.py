@@ -13,6 +13,7 @@ from tilework.ir.graph import Graph
 from tilework.ir.opdefs.subgraph import map_graphs
 from tilework.passes.activation import fuse_gelu
 from tilework.passes.attention import fuse_attention
+from tilework.passes.bytes import fuse_bytes, fuse_dequantised_conv, sink_dequantised
 from tilework.passes.clean import (
     drop_dead,
     drop_expands,
@@ -52,6 +53,9 @@ Pass = Callable[[Editor], None]
 # Needs no shapes, or is content with what it can know without them.
 LOAD: tuple[Pass, ...] = (
     drop_dead,
+    sink_dequantised,
+    fuse_bytes,
+    fuse_dequantised_conv,
     open_batch_norm,
     fold_constants,
     simplify,
@@ -71,6 +75,8 @@ LOAD: tuple[Pass, ...] = (
 SHAPED: tuple[Pass, ...] = (
     drop_dead,
     simplify,
+    sink_dequantised,
+    fuse_bytes,
     drop_expands,
     sink_scalars,
     fuse_gelu,

@@ -79,6 +79,30 @@ operator("QLinearConv", (8, 9))(_qlinear_conv)
 operator("QLinearConv", (8, 9), MICROSOFT)(_qlinear_conv)
 
 
+@operator("QGemm", (6, 9), MICROSOFT)
+def q_gemm(ctx: Context, node: OnnxNode) -> str:
+    """alpha a b + c of bytes, c in int32; bytes again where y's scale is there."""
+    a, a_scale, a_zero, b, b_scale, b_zero, c, y_scale, y_zero = [*node.inputs, *[""] * 3][:9]
+    if node.attrs.get("transA", 0):
+        a = ctx.emit("transpose", a, perm=(1, 0))
+    if node.attrs.get("transB", 0):
+        b = ctx.emit("transpose", b, perm=(1, 0))
+    factor = node.attrs.get("alpha", 1.0)
+    if factor != 1.0:
+        a_scale = ctx.emit("mul", a_scale, ctx.constant(np.array(factor, np.float32)))
+    if y_scale:
+        zero = y_zero or ctx.constant(np.array(0, np.uint8))
+        operands = (a, a_scale, a_zero, b, b_scale, b_zero, y_scale, zero, c)
+        return ctx.emit("qlinear_matmul", *operands, to=ctx.dtype(zero).name)
+    product = ctx.emit(
+        "quantized_matmul", a, b, a_scale, b_scale, a_zero, b_zero, to="float32"
+    )
+    if not c:
+        return product
+    units = ctx.emit("mul", a_scale, b_scale)
+    return ctx.emit("add", product, ctx.emit("mul", ctx.emit("cast", c, to="float32"), units))
+
+
 # -- com.microsoft: products ----------------------------------------------------------------------
 
 

@@ -34,6 +34,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan import tiles
 from tilework.plan.builder import Builder, is_constant, view_key
+from tilework.plan.layout import inverse, order
 from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.matmul import as_matrices, one_for_all
 from tilework.plan.tensor import Tensor, collapse
@@ -94,10 +95,14 @@ def linear(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         inner = count(x.shape[axis + 1 :])
     if zero is not None and zero.size != along:
         return "scales and zeros of different shapes"
-    x, scale = b.dense(x), b.dense(scale)
-    y = b.new(to, x.shape)
+    scale = b.dense(scale)
     if along == 1 and outer == 1:  # one line: cut into several, each with the one scale
-        return _lines(b, (x, scale, zero, y), bytes_, back)
+        perm = order(x) or tuple(range(len(x.shape)))
+        x = b.dense(x.transposed(perm))
+        y = _lines(b, (x, scale, zero, b.new(to, x.shape)), bytes_, back)
+        return [y.transposed(inverse(perm))]
+    x = b.dense(x)
+    y = b.new(to, x.shape)
     each = max(1, ELEMENTS // max(inner, 1))
     params = QuantizeParams(outer, along, inner, each, int(bytes_ is INT8))
     counts = (-(-outer * along // each) if x.size else 0, 1, 1)
@@ -108,7 +113,7 @@ def linear(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
 
 def _lines(
     b: Builder, operands: tuple[Tensor, Tensor, Tensor | None, Tensor], dtype: DType, back: bool
-) -> Lowered:
+) -> Tensor:
     """One scale for all: whole lines of a tile's length, and what is left behind them."""
     x, scale, zero, y = operands
     each, _ = b.tiles(max(x.size, 1), ELEMENTS)
@@ -123,7 +128,7 @@ def _lines(
         )
         params = QuantizeParams(lines, 1, length, 1, int(dtype is INT8))
         b.emit(kernel, (lines, 1, 1), params, (part, scale, zero, target))
-    return [y]
+    return y
 
 
 # -- products -------------------------------------------------------------------------------------

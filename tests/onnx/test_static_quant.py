@@ -1,0 +1,125 @@
+"""Networks that onnxruntime's quantize_static has made: in bytes from first to last.
+
+Results are onnxruntime's to the last bit where only convolutions, products, pooling, tables and
+joins are between: their sums are exact and both round them in the same way. A sum of two tensors is
+no operator of the standard: onnxruntime rounds its quotient otherwise where a half is near, and
+what lies behind a byte that is one off moves along. Such networks may differ by a few steps of the
+output.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import tilework
+from tests.onnx.rows import peer
+from tests.onnx.test_session_bert import plan_of
+from tilework.plan.step import Dispatch
+from tools.networks import light_model, mobilenet, picture, static_int8
+
+pytestmark = pytest.mark.onnx
+
+STEPS = 3  # of the output's scale, where a sum of two tensors is among the operations
+FORMS: dict[str, dict[str, bool]] = {
+    "QDQ": {},
+    "QDQ by channel": {"per_channel": True},
+    "QDQ of int8": {"signed": True},
+    "QDQ of uint8 weights": {"signed_weights": False},
+    "operators": {"operators": True},
+    "operators by channel": {"operators": True, "per_channel": True},
+    "operators of int8": {"operators": True, "signed": True},
+}
+# The only kernels of floats that may be left: at the two ends.
+ENDS = {"f32_quantize", "f32_dequantize"}
+
+
+def steps_of(data: bytes) -> float:
+    """The scale of the last DequantizeLinear."""
+    graph = onnx.load_from_string(data).graph
+    scale = next(n for n in reversed(graph.node) if n.op_type == "DequantizeLinear").input[1]
+    return float(next(numpy_helper.to_array(t) for t in graph.initializer if t.name == scale))
+
+
+def ran(model: onnx.ModelProto, data: bytes) -> tuple[Any, Any, set[str]]:
+    """(ours, onnxruntime's, the kernels that ran)."""
+    feeds = picture(model, 7)
+    (wanted,) = peer(data).run(None, feeds)
+    with tilework.InferenceSession(data) as session:
+        for _ in range(2):
+            (found,) = session.run(None, feeds)
+        assert session.where() == "kernel"
+        plan, _ = plan_of(session, feeds)
+    assert wanted.std() > 0
+    names = {step.kernel.name for step in plan.draft.steps if isinstance(step, Dispatch)}
+    return found, wanted, names
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_mobilenet(form: str) -> None:
+    model = mobilenet(side=32)
+    data = static_int8(model, **FORMS[form])
+    found, wanted, names = ran(model, data)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=STEPS * steps_of(data))
+    assert {name for name in names if name.startswith("f32")} == ENDS
+    assert {"i8_conv", "i8_depthwise", "i8_pair", "i8_gemm"} <= names
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QDQ by channel", "operators", "operators by channel"])
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
+def test_light_network(name: str, form: str) -> None:
+    model = light_model(name)
+    data = static_int8(model, **FORMS[form])
+    found, wanted, names = ran(model, data)
+    np.testing.assert_array_equal(found, wanted)
+    if name == "squeezenet":  # a Sum is left in floats by the quantiser, its average pools too
+        assert {one for one in names if one.startswith("f32")} == ENDS
+
+
+def small(nodes: list[Any], weights: dict[str, Any]) -> onnx.ModelProto:
+    """A model of a picture of 8 channels, 12 x 12."""
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 8, 12, 12])],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8)
+
+
+def blocks() -> onnx.ModelProto:
+    """What light networks lack: tables, a product of tensors, a gate by channel."""
+    rng = np.random.default_rng(3)
+    weights = {
+        name: (rng.standard_normal(shape) * 0.3).astype(np.float32)
+        for name, shape in {"w": (16, 4, 3, 3), "b": (16,), "v": (8, 16, 1, 1)}.items()
+    }
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["x", "w", "b"], ["a"], group=2, pads=[1] * 4, strides=[2, 2]),
+        node("LeakyRelu", ["a"], ["c"], alpha=0.2),
+        node("Sigmoid", ["c"], ["d"]),
+        node("Mul", ["c", "d"], ["e"]),
+        node("Conv", ["e", "v"], ["f"]),
+        node("Conv", ["c", "v"], ["g"]),
+        node("Concat", ["f", "g"], ["h"], axis=1),
+        node("GlobalAveragePool", ["h"], ["i"]),
+        node("Mul", ["h", "i"], ["j"]),
+        node("AveragePool", ["j"], ["k"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("MaxPool", ["k"], ["l"], kernel_shape=[2, 2]),
+    ]
+    return small(nodes, weights)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_blocks(form: str) -> None:
+    model = blocks()
+    data = static_int8(model, **FORMS[form])
+    found, wanted, _ = ran(model, data)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=STEPS * steps_of(data))
