@@ -205,6 +205,7 @@ def convolutions() -> list[Case]:
         Convolution("dilation", groups=16, dilation=(2, 3), size=(9, 12), kernel=(3, 2), most=77),
         Convolution("five wide", groups=18, kernel=(5, 5), padding=(2, 2), size=(9, 12)),
         Convolution("all padding", groups=16, size=(1, 2), kernel=(3, 2), padding=(4, 5)),
+        Convolution("one block", groups=40, size=(7, 7), kernel=(7, 7), padding=(0, 0), alike=True),
     ]  # fmt: skip
     found = [case for one in made for case in one.cases()]
     for one in deep:
@@ -241,12 +242,12 @@ def paired(
     zeros = [rng.integers(0, 256, 1).astype(np.uint8).view(kind) for kind in kinds]
     scales = [np.array([s], np.float32) for s in (0.031, 0.02, 0.043)]
     sides = [
-        (x.astype(np.float32) - zero.astype(np.float32)) * scale
+        (x.astype(np.float64) - zero) * scale
         for x, zero, scale in zip((a, b), zeros, scales, strict=False)
     ]
     z = sides[0] + sides[1] if pairing is Pairing.ADD else sides[0] * sides[1]
     info = np.iinfo(kinds[2])
-    whole = np.rint(z / scales[2]) + float(zeros[2][0])
+    whole = np.rint(z / scales[2].astype(np.float64) + float(zeros[2][0]))
     wanted = np.clip(whole, max(least, info.min), min(most, info.max)).astype(kinds[2])
     params = PairParams(count, 19, *map(int, signs), pairing, least, most)
     given = [a, scales[0], zeros[0], b, scales[1], zeros[1], scales[2], zeros[2], np.zeros_like(y)]

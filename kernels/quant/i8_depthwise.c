@@ -2,7 +2,8 @@
 // residual, or bytes again.
 //
 // x         (n, d, h, w, channels) bytes, pixels `x_pixel` apart
-// packed    blocks of 16 channels as i8_depthwise_pack writes them (depthwise.h); 16 bytes
+// packed    blocks of 16 channels as i8_depthwise_pack writes them (depthwise.h), or one for all; 16
+//           bytes
 // x_zero, x_scale, y_scale, y_zero  one each;  w_scale  one, or (channels)
 // bias      (channels): f32, or i32 for targets of bytes
 // y         (n, d, h, w, channels), pixels `y_pixel` apart;  residual as y, f32
@@ -227,7 +228,7 @@ uint32_t i8_depthwise(const tw_dispatch *d, const tw_tile *t) {
   uint32_t size = p->target >= QUANT_TARGET_BYTE ? 1 : 4;
   if (block_bytes > UINT32_MAX || pixels > UINT32_MAX ||
       !tw_holds(d, I8_DEPTHWISE_X, pixels_reach(inputs, p->x_pixel, p->groups), 1) ||
-      !tw_holds(d, I8_DEPTHWISE_PACKED, blocks, (uint32_t)block_bytes) ||
+      !tw_holds(d, I8_DEPTHWISE_PACKED, blocks != 0, (uint32_t)block_bytes) ||
       !tw_holds(d, I8_DEPTHWISE_Y, pixels_reach(pixels, p->y_pixel, p->groups), size) ||
       (scale > 4 && scale / 4 < p->groups) ||
       (tw_present(d, I8_DEPTHWISE_X_SCALE) && !tw_holds(d, I8_DEPTHWISE_X_SCALE, 1, 4)) ||
@@ -247,6 +248,7 @@ uint32_t i8_depthwise(const tw_dispatch *d, const tw_tile *t) {
   line l = {.p = p, .packed = TW_DATA(const uint8_t, d, I8_DEPTHWISE_PACKED), .channels = p->groups,
             .pairs = (uint32_t)(taps + 1) / 2, .block_bytes = (uint32_t)block_bytes,
             .start = (int32_t *)t->scratch};
+  if (!tw_holds(d, I8_DEPTHWISE_PACKED, blocks, (uint32_t)block_bytes)) l.block_bytes = 0;
   l.factor = (float *)(l.start + wide);
   l.bias = l.factor + wide;
   l.padding = (uint8_t *)(l.bias + wide);

@@ -68,6 +68,7 @@ class Convolution:
     most: int = 255
     residual: bool = False
     depthwise: bool = False
+    alike: bool = False  # all filters are the same
 
     def bytes_of(self, rng: np.random.Generator, signed: bool, *shape: int) -> Array:
         values = rng.integers(0, 256, shape).astype(np.uint8)
@@ -101,6 +102,8 @@ class Convolution:
         all_x, all_y = groups * channels, groups * filters
         x = self.bytes_of(rng, self.signed, self.images, *self.size, all_x)
         w = self.bytes_of(rng, self.w_signed, all_y, *self.kernel, channels)
+        if self.alike:
+            w[:] = w[0]
         x_zero = self.bytes_of(rng, self.signed, 1)
         w_zero = self.bytes_of(rng, self.w_signed, all_y if self.w_zeros else 1)
         wide = w.astype(np.int64) - w_zero.reshape(-1, 1, 1, 1).astype(np.int64)
@@ -160,12 +163,13 @@ class Convolution:
             packed = self.blocks(wide.reshape(all_y, taps))
             packs = DepthwisePackParams(all_y, taps, int(self.w_signed), 1)
             given = [w.ravel(), w_zero, np.zeros(packed.size, np.uint8)]
+            used = packed[: 64 + up(taps, 2) * 64] if self.alike else packed
             scratch = 13 * up(all_y, 16) * 16 + 8 * taps + 64
             counts = (1, up(self.images * oh, tile), 1)
             return [
                 Case(I8_DEPTHWISE_PACK, (up(all_y, 16), 1, 1), packs, given, {2: packed},
                      note=self.note),
-                Case(I8_DEPTHWISE, counts, params, [flat, packed, x_zero, *after],
+                Case(I8_DEPTHWISE, counts, params, [flat, used, x_zero, *after],
                      {9: wanted.ravel()}, within, scratch=scratch, note=self.note),
             ]  # fmt: skip
         flipped = w if self.w_signed else (w ^ 0x80).view(np.int8)

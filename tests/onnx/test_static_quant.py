@@ -1,10 +1,10 @@
 """Networks that onnxruntime's quantize_static has made: in bytes from first to last.
 
-Results are onnxruntime's to the last bit where only convolutions, products, pooling, tables and
-joins are between: their sums are exact and both round them in the same way. A sum of two tensors is
-no operator of the standard: onnxruntime rounds its quotient otherwise where a half is near, and
-what lies behind a byte that is one off moves along. Such networks may differ by a few steps of the
-output.
+Results are onnxruntime's to the last bit: sums of products are exact, the scales are multiplied in
+the same order and a half goes the same way. So it is for sums and products of two tensors, which
+are no operators of the standard, where the CPU has fused multiplications and the relaxed build uses
+them. What either side computes in floats is rounded otherwise where a half is near, and a byte that
+is one off moves what is behind it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tools.networks import light_model, mobilenet, picture, static_int8
 
 pytestmark = pytest.mark.onnx
 
-STEPS = 3  # of the output's scale, where a sum of two tensors is among the operations
+STEPS = 3  # of the output's scale, where either side computes something in floats
 FORMS: dict[str, dict[str, bool]] = {
     "QDQ": {},
     "QDQ by channel": {"per_channel": True},
@@ -64,7 +64,7 @@ def test_mobilenet(form: str) -> None:
     model = mobilenet(side=32)
     data = static_int8(model, **FORMS[form])
     found, wanted, names = ran(model, data)
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=STEPS * steps_of(data))
+    np.testing.assert_array_equal(found, wanted)
     assert {name for name in names if name.startswith("f32")} == ENDS
     assert {"i8_conv", "i8_depthwise", "i8_pair", "i8_gemm"} <= names
 
@@ -75,8 +75,11 @@ def test_light_network(name: str, form: str) -> None:
     model = light_model(name)
     data = static_int8(model, **FORMS[form])
     found, wanted, names = ran(model, data)
-    np.testing.assert_array_equal(found, wanted)
-    if name == "squeezenet":  # a Sum is left in floats by the quantiser, its average pools too
+    if name == "shufflenet" and "QDQ" in form:  # onnxruntime adds up a Sum in floats, we in bytes
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=STEPS * steps_of(data))
+    else:
+        np.testing.assert_array_equal(found, wanted)
+    if name == "squeezenet":  # ShuffleNet's average pools do not count their padding
         assert {one for one in names if one.startswith("f32")} == ENDS
 
 

@@ -266,6 +266,9 @@ def _infer_qlinear_matmul(node: Node, infos: Sequence[Info]) -> list[Info]:
     shape = matmul_shape(a.shape, b.shape)
     if shape is None:
         raise fail(node, infos, "the last extent of a must be b's last but one")
+    bias = infos[8] if len(infos) > 8 else None
+    if bias is not None and (bias.dtype is not INT32 or bias.shape != b.shape[-1:]):
+        raise fail(node, infos, "the bias is one int32 for each column of b")
     return [Info(y_zero.dtype, shape)]
 
 

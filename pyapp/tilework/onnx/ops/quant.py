@@ -92,6 +92,8 @@ def q_gemm(ctx: Context, node: OnnxNode) -> str:
         a_scale = ctx.emit("mul", a_scale, ctx.constant(np.array(factor, np.float32)))
     if y_scale:
         zero = y_zero or ctx.constant(np.array(0, np.uint8))
+        flat = ctx.constant(np.array([-1], np.int64))
+        c = ctx.emit("reshape", c, flat) if c else c
         operands = (a, a_scale, a_zero, b, b_scale, b_zero, y_scale, zero, c)
         return ctx.emit("qlinear_matmul", *operands, to=ctx.dtype(zero).name)
     product = ctx.emit(

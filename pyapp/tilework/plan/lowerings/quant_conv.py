@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from tilework.core.config import SCRATCH
-from tilework.core.dtypes import FLOAT32, INT8, UINT8
+from tilework.core.dtypes import FLOAT32, INT8, INT32, UINT8
 from tilework.core.shapes import count
 from tilework.hal.kernels.quant import (
     I8_CONV,
@@ -100,6 +100,9 @@ def _convolved(
     ):  # fmt: skip
         if one is not None and one.size not in (1, most):
             return f"{one.size} scales or zeros for {most}"
+    if follow.bias is not None and follow.target is not Target.FLOAT:
+        if follow.bias.dtype is not INT32:
+            return f"no kernel for a bias of {follow.bias.dtype}"
     groups, taps = int(attrs.get("group", 1)), count(w.shape[2:])
     depthwise = groups > 1 and w.shape[1] == 1 and filters == groups
     inner = taps * w.shape[1]
@@ -174,8 +177,13 @@ def _packed_filters(b: Builder, w: Tensor, groups: int, dot: Dot) -> Tensor:
 
 
 def _packed_blocks(b: Builder, w: Tensor, zero: Tensor | None) -> Tensor:
-    """Filters of one channel, less their zero, in blocks of 16 channels."""
+    """Filters of one channel, less their zero, in blocks of 16 channels; one where all are alike."""
     channels, taps = w.shape[0], count(w.shape[2:])
+    array = b.arrays.get(w.storage)
+    if array is not None and array.size and (array == array.flat[0]).all() and channels > LANES:
+        if zero is None or zero.size == 1:  # an average's: the kernel takes one block for all
+            channels = LANES
+            w = replace(w, shape=(channels, *w.shape[1:]))
     blocks = -(-channels // LANES)
     shape = (blocks * (64 + -(-taps // 2) * 64),)
     fresh = True
