@@ -379,7 +379,7 @@ CASES: list[Case] = [
     *(inverse(booleans(n), 30, f"{n}") for n in (0, 1, 15, 16, 17, 100)),
     *(where(booleans(math.prod(c)).reshape(c), integers(math.prod(a), t).reshape(a),
             integers(math.prod(b), t, 3).reshape(b), tile, f"{np.dtype(t).name} {c} {a} {b}")
-      for t, tile in ((np.uint8, 64), (np.int32, 10), (np.int64, 7))
+      for t, tile in ((np.uint8, 64), (np.int16, 9), (np.int32, 10), (np.int64, 7))
       for c, a, b in (((37,), (37,), (37,)), ((37,), (1,), (37,)), ((37,), (37,), (1,)),
                       ((37,), (1,), (1,)), ((3, 1, 5), (2, 1), (3, 2, 5)), ((1,), (9,), (9,)),
                       ((0,), (0,), (1,)))),
@@ -397,8 +397,8 @@ CASES: list[Case] = [
          [random(4)] * 3, status=TOO_SHORT, note="sizes that wrap around"),
     Case(e.F32_BINARY, (1, 1, 1), e.BinaryParams((1, 1, 1, 1, 2, 2), (0, 0, 0, 0, 1 << 31, 1 << 31),
          ONES, 64, e.Binary.ADD), [random(4)] * 3, status=TOO_SHORT, note="strides that wrap"),
-    Case(e.WHERE, (1, 1, 1), e.WhereParams(ONES, ONES, ONES, ONES, 64, 2),
-         [booleans(4), random(4), random(4), random(4)], status=INVALID_PARAMS, note="2 bytes"),
+    Case(e.WHERE, (1, 1, 1), e.WhereParams(ONES, ONES, ONES, ONES, 64, 3),
+         [booleans(4), random(4), random(4), random(4)], status=INVALID_PARAMS, note="3 bytes"),
 ]  # fmt: skip
 
 

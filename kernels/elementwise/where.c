@@ -29,6 +29,7 @@
       for (uint32_t i = 0; i < n; i++) y[i] = c[i * sc] ? a[i * sa] : b[i * sb];                 \
   }
 ROW(row_byte, uint8_t)
+ROW(row_half, uint16_t)
 ROW(row_word, uint32_t)
 ROW(row_long, uint64_t)
 
@@ -44,7 +45,8 @@ ROW(row_long, uint64_t)
 uint32_t where(const tw_dispatch *d, const tw_tile *t) {
   const where_params *p = d->params;
   if (p->tile_elements == 0) return TW_INVALID_PARAMS;
-  if (p->element_size != 1 && p->element_size != 4 && p->element_size != 8)
+  if (p->element_size != 1 && p->element_size != 2 && p->element_size != 4 &&
+      p->element_size != 8)
     return TW_INVALID_PARAMS;
   uint64_t total = tw_elements(p->sizes);
   if (total == 0) return TW_OK;
@@ -61,6 +63,7 @@ uint32_t where(const tw_dispatch *d, const tw_tile *t) {
   tw_walk_start(&w, p->sizes, strides, 3, s.first, s.last);
   switch (p->element_size) {
     case 1: RUNS(row_byte, uint8_t); break;
+    case 2: RUNS(row_half, uint16_t); break;
     case 4: RUNS(row_word, uint32_t); break;
     default: RUNS(row_long, uint64_t); break;
   }

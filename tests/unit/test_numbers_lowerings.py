@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from tests.graphs import Maker, check, f32
-from tilework.core.dtypes import FLOAT32, FLOAT64, INT32, INT64, UINT8, UINT64, DType
+from tilework.core.dtypes import (
+    BOOL,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    INT8,
+    INT32,
+    INT64,
+    UINT8,
+    UINT64,
+    DType,
+)
 from tilework.plan.lowerings.numbers import NUMBERS, OPERATIONS
 from tilework.plan.plan import Draft
 from tilework.plan.step import HostStep
@@ -80,3 +91,33 @@ def test_remainders(fmod: int) -> None:
     y = m.op("mod", m.input("a", [50]), m.input("b", [50]), fmod=fmod)
     feeds = {"a": f32(50) * 10, "b": f32(50, seed=1)}
     assert not reasons(check(m.graph(y), feeds, rtol=0, atol=0))
+
+
+@pytest.mark.parametrize("op", ["neg", "abs"])
+@pytest.mark.parametrize("dtype", [INT8, INT32, INT64, FLOAT64], ids=str)
+def test_signs(op: str, dtype: DType) -> None:
+    m = Maker()
+    x = m.input("x", [30, 7], dtype)
+    y = m.op(op, m.op("transpose", x, perm=(1, 0)))
+    feeds = {"x": numbers(dtype, 30, 7)}
+    assert not reasons(check(m.graph(y, m.op("add", y, y)), feeds, rtol=0, atol=0))
+
+
+@pytest.mark.parametrize("dtype", [INT8, INT32, INT64, UINT8], ids=str)
+def test_integers_become_half_floats(dtype: DType) -> None:
+    m = Maker()
+    y = m.op("cast", m.input("x", [70000], dtype), to="float16")
+    low, high = (-100, 100) if dtype.size == 1 else (-70000, 70000)
+    x = np.linspace(max(low, np.iinfo(dtype.numpy).min), high, 70000).astype(dtype.numpy)
+    if dtype.size > 1:
+        x[:4] = (2**31 - 1, -(2**31), 65519, 65520)
+    assert not reasons(check(m.graph(y), {"x": x}, rtol=0, atol=0))
+
+
+def test_half_floats_are_chosen_as_they_are() -> None:
+    m = Maker()
+    c, a, b = m.input("c", [5, 1], BOOL), m.input("a", [5, 8], FLOAT16), m.input("b", [8], FLOAT16)
+    feeds = {"c": np.arange(5).reshape(5, 1) % 2 == 0, "a": f32(5, 8).astype(np.float16),
+             "b": f32(8).astype(np.float16)}  # fmt: skip
+    draft = check(m.graph(m.op("where", c, a, b)), feeds, rtol=0, atol=0)
+    assert [step.kernel.name for step in draft.steps] == ["where"]

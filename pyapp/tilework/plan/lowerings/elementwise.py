@@ -172,7 +172,7 @@ def unary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> 
     x = inputs[0]
     assert x is not None
     if x.dtype is not FLOAT32:
-        return f"no kernel for {node.op} of {x.dtype}"
+        return _other(b, node, inputs, results)
     op, alpha, beta = _numbers(node)
     return [_unary(b, x, op, UNARY[node.op][1], alpha, beta)]
 
@@ -288,7 +288,8 @@ def _other(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     """Of the dtypes that networks seldom compute with."""
     from tilework.plan.lowerings import numbers  # loaded where it is needed
 
-    return numbers.binary(b, node, inputs, results)
+    lower = numbers.unary if len(inputs) == 1 else numbers.binary
+    return lower(b, node, inputs, results)
 
 
 def power(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
@@ -362,7 +363,7 @@ def where(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> 
     condition, yes, no = inputs
     assert condition is not None and yes is not None and no is not None
     result = results[0]
-    if result.dtype.size not in (1, 4, 8):
+    if result.dtype.size not in (1, 2, 4, 8):
         return f"no kernel for where of {result.dtype}"
     sizes, walks, wide = _operands(b, result.shape, (condition, yes, no))
     y = b.result(result.dtype, result.shape, yes, no, condition)
@@ -385,6 +386,7 @@ PLAIN: dict[str, Lowering] = {
     "or": logical,
     "xor": logical,
     "not": logical_not,
+    "where": where,
 }
 FLOATS: dict[str, Lowering] = {
     **dict.fromkeys(RARE, rare),
@@ -393,7 +395,6 @@ FLOATS: dict[str, Lowering] = {
     **dict.fromkeys(COMPARISON, compare),
     "pow": power,
     "mod": binary,
-    "where": where,
     "isnan": is_special,
     "isinf": is_special,
 }

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tilework.core.dtypes import BFLOAT16, FLOAT16, FLOAT32, DType
+from tilework.core.dtypes import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, DType
 from tilework.hal.kernel import Kernel
 from tilework.hal.kernels.convert import NARROW_HALF, WIDEN_HALF, Half, HalfParams
 from tilework.ir.graph import Node
@@ -88,8 +88,10 @@ def cast(lowering: Lowering) -> Lowering:
         target = results[0].dtype
         if x.dtype is target:
             return [x]
-        twice = x.dtype.size == 8 or (target is BFLOAT16 and x.dtype.size == 4)
-        if target in FORMATS and twice and x.dtype is not FLOAT32:
+        # An integer that float32 rounds is beyond float16's largest number either way.
+        whole = x.dtype.kind in "iu" and x.dtype.size > 2
+        twice = x.dtype is FLOAT64 or (target is BFLOAT16 and whole)
+        if target in FORMATS and twice:
             return f"no kernel that rounds {x.dtype} to {target} once"
         return plain(b, replace(node, attrs={**node.attrs, "to": "float32"}), inputs, results)
 

@@ -75,6 +75,24 @@ def binary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     return pair(b, inputs, results[0], NUMBER_PAIR, record, op, DEAR if op in SLOW else CHEAP)
 
 
+def unary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """neg and abs, by what they are in pairs."""
+    x = inputs[0]
+    assert x is not None
+    if node.op not in ("neg", "abs") or x.dtype not in NUMBERS:
+        return f"no kernel for {node.op} of {x.dtype}"
+    if is_constant(x):  # what is computed once does not see the number, which is the plan's
+        return "computed once"
+    minus = b.local(np.array([-1]).astype(x.dtype.numpy), x.dtype)  # 0 - 0.0 were not -0.0
+    b.live[x.storage] = b.live.get(x.storage, 0) + (node.op == "abs")  # which reads it again
+    negative = binary(b, Node("mul", (), ()), (x, minus), results)
+    b.live[x.storage] -= node.op == "abs"
+    if node.op == "neg" or isinstance(negative, str):
+        return negative
+    b.live.setdefault(negative[0].storage, 0)
+    return binary(b, Node("max", (), ()), (x, negative[0]), results)
+
+
 def bitwise_not(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """x xor all bits."""
     x = inputs[0]

@@ -71,7 +71,5 @@ PLAIN: dict[str, Lowering] = {
     "depth_to_space": blocks,
     "space_to_depth": blocks,
     "bit_cast": bits,
-}
-FLOATS: dict[str, Lowering] = {
     "trilu": triangle,
 }
