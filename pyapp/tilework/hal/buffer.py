@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tilework.core.errors import DeviceLost, InvalidArgument, NotReady, OutOfRange
 from tilework.core.scoped import Scoped
-from tilework.hal.mapping import Mapping
 from tilework.hal.usage import Access, MemoryType, Usage, names, word_of
 
 if TYPE_CHECKING:
@@ -243,6 +242,8 @@ class Buffer(Scoped):
         access = access or Access.ALL
         if access & ~self.access or Usage.MAP not in self.usage:
             refuse_use("map", self, access, Usage.MAP)
+        from tilework.hal.mapping import Mapping
+
         return Mapping(self, access, offset, nbytes, discard=discard)
 
     def fill(self, pattern: bytes, offset: int = 0, nbytes: int | None = None) -> None:

@@ -6,6 +6,7 @@ Opened once by the engine. The device decides where everything lies; its driver 
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,20 +20,19 @@ from tilework.hal.buffer import Buffer, Imported
 from tilework.hal.command_buffer import CommandBuffer
 from tilework.hal.drivers import open_driver
 from tilework.hal.executable import Entry, Executable, Executables
-from tilework.hal.failure import failure
-from tilework.hal.far import Far
 from tilework.hal.library import kernel_module
-from tilework.hal.queue import Queue
 from tilework.hal.ring import Ring
-from tilework.hal.scheduler import Scheduler
-from tilework.hal.semaphore import Semaphore
 from tilework.hal.threads import Threads
 from tilework.hal.usage import Access, MemoryType, Usage, names
 
 if TYPE_CHECKING:
     from tilework.hal.driver import Data, Driver
+    from tilework.hal.far import Far
     from tilework.hal.kernel import Kernel
     from tilework.hal.program import Program
+    from tilework.hal.queue import Queue
+    from tilework.hal.scheduler import Scheduler
+    from tilework.hal.semaphore import Semaphore
 
 BUILDS = ("relaxed", "simd")
 
@@ -54,9 +54,8 @@ class Device:
         self._pool = Threads(self)
         self._threads = self._pool.blocks
         self.ring = Ring(driver, self._pool)
-        self._scheduler = Scheduler(driver, self.ring)
-        self.queue = Queue(self, self._scheduler)
-        self.allocator.on_release = self._scheduler.fed
+        self._scheduling: tuple[Scheduler, Queue] | None = None
+        self._making = threading.Lock()
         self._pool.start()
         binary = kernel_module("processor", "simd")
         self._families["processor"] = self.executables.load("processor", binary, processor=True)
@@ -215,6 +214,8 @@ class Device:
         Unsupported where the engine has one memory to a module, OutOfMemory where it gives no more,
         InvalidArgument for more than 4 GiB at once.
         """
+        from tilework.hal.far import Far
+
         self._check_open()
         return Far(self, nbytes, label)
 
@@ -272,9 +273,30 @@ class Device:
 
     # -- work ----------------------------------------------------------------------------------
 
+    @property
+    def queue(self) -> Queue:
+        """Where work is enqueued that need not be waited for."""
+        return self._scheduled()[1]
+
     def semaphore(self, initial: int = 0, label: str = "") -> Semaphore:
         """A timeline semaphore at `initial`; `label` is its name in errors."""
-        return Semaphore(self._scheduler, initial, label)
+        from tilework.hal.semaphore import Semaphore
+
+        return Semaphore(self._scheduled()[0], initial, label)
+
+    def _scheduled(self) -> tuple[Scheduler, Queue]:
+        """Made when first asked for: whoever only submits imports nothing of all that."""
+        with self._making:
+            if self._scheduling is None:
+                from tilework.hal.queue import Queue
+                from tilework.hal.scheduler import Scheduler
+
+                scheduler = Scheduler(self.driver, self.ring)
+                if self._closed:
+                    scheduler.close()
+                self.allocator.on_release = scheduler.fed
+                self._scheduling = scheduler, Queue(self, scheduler)
+            return self._scheduling
 
     def command_buffer(self, label: str = "", growth: Growth | None = None) -> CommandBuffer:
         """A new command buffer to record into; with `growth` its numbers may be Growing."""
@@ -288,7 +310,7 @@ class Device:
         device works on after it. What is in flight on the queue runs before.
         """
         self._check_open()
-        if self._scheduler.busy:
+        if self._scheduling is not None and self._scheduling[0].busy:
             self.queue.execute(program, slots).wait()
             return
         program.begin(slots)
@@ -302,13 +324,16 @@ class Device:
         finally:
             program.end(slots, table)
         if outcome is not None:
+            from tilework.hal.failure import failure
+
             raise failure(program, outcome)
 
     def close(self) -> None:
         """Ends the threads; buffers and programs of this device can no longer be used."""
         if not self._closed:
             self._closed = True
-            self._scheduler.close()
+            if self._scheduling is not None:
+                self._scheduling[0].close()
             self.executables.close()
             self.driver.close()
 

@@ -16,7 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import js
 import pyodide_js
@@ -27,9 +27,11 @@ from tilework.core.config import STALE
 from tilework.core.errors import DeviceLost, InvalidExecutable, NoSuchFile, OutOfMemory, Unsupported
 from tilework.hal._abi import TW_ALIGNMENT
 from tilework.hal.buffer import nbytes_of
-from tilework.hal.driver import Data, FarMemory
 from tilework.hal.drivers.visible import VisibleMemory
 from tilework.hal.library import script
+
+if TYPE_CHECKING:
+    from tilework.hal.driver import Data, FarMemory
 
 _PAGE = 65536
 _MAX_BYTES = 65536 * _PAGE

@@ -18,7 +18,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from tilework.core.errors import DeviceLost, InvalidExecutable, NoSuchFile, OutOfMemory, Unsupported
 from tilework.hal._abi import (
@@ -29,8 +29,10 @@ from tilework.hal._abi import (
     THREAD_GENERATION,
     THREAD_READY,
 )
-from tilework.hal.driver import Data, FarMemory
 from tilework.hal.drivers.visible import VisibleMemory
+
+if TYPE_CHECKING:
+    from tilework.hal.driver import Data, FarMemory
 
 try:
     import wasmtime

@@ -6,9 +6,12 @@ What the desktop driver and the browser's `inline` and `heap` modes have in comm
 from __future__ import annotations
 
 import ctypes
+from typing import TYPE_CHECKING
 
 from tilework.core.errors import InvalidArgument
-from tilework.hal.driver import Data
+
+if TYPE_CHECKING:
+    from tilework.hal.driver import Data
 
 
 class _PyBuffer(ctypes.Structure):
