@@ -14,7 +14,7 @@ from tilework.core.dtypes import INT64
 from tilework.ir.graph import Graph
 from tilework.ir.reference import run_reference
 from tilework.ir.verifier import verify
-from tilework.passes import pipeline
+from tilework.passes import conv, pipeline, quant
 from tilework.passes.pipeline import Fired
 from tilework.plan.specialise import specialise, value_inputs
 
@@ -472,3 +472,8 @@ def test_inputs_whose_elements_decide_shapes_are_found() -> None:
              dtype="int64")  # fmt: skip
     shaped = m.op("constant_of_shape", m.op("shape", "other"), value=0.0, dtype="float32")
     assert value_inputs(m.graph(y, z, shaped)) == {"target": True, "limit": False}
+
+
+def test_a_module_of_passes_is_left_out_where_it_would_change_nothing() -> None:
+    assert {*conv.TAKING, "batch_normalization"} == pipeline.CONVOLUTIONS
+    assert {*quant.QUANTISED, *quant.NAMES, "dequantize_linear"} == pipeline.QUANTISED

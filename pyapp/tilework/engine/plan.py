@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +19,7 @@ from tilework.core.config import IN_PLACE
 from tilework.core.errors import InvalidArgument, Unsupported
 from tilework.core.growing import Growth, at, at_hand
 from tilework.engine.constants import ConstantStore, contiguous, run_on_host
-from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Fed, Resident, copy_on_device
-from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device, Program, Slot
 from tilework.ir.narrow import plain
 from tilework.ir.opdefs.registry import Array
@@ -30,6 +29,10 @@ from tilework.plan.record import record
 from tilework.plan.settle import fix_sizes, settle, settled_tensors
 from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor
+
+if TYPE_CHECKING:
+    from tilework.engine.recorder import Recorder
+    from tilework.engine.stop import Stop
 
 ARENA = 0  # the slot
 

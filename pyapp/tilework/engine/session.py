@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,15 +20,17 @@ from tilework.core.scoped import Scoped
 from tilework.engine.constants import ConstantStore
 from tilework.engine.devices import turn_of
 from tilework.engine.plan import Plan
-from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Resident, copy_on_device
 from tilework.engine.sound import sound
 from tilework.engine.stages import UNWATCHED, Shared, Stages, Watch, on_host, run_stages
-from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Graph
 from tilework.ir.nested import with_own_constants
 from tilework.passes import pipeline
+
+if TYPE_CHECKING:
+    from tilework.engine.recorder import Recorder
+    from tilework.engine.stop import Stop
 
 
 class _Held:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -21,13 +21,10 @@ from tilework.core.errors import InvalidArgument, RuntimeException, TileworkErro
 from tilework.core.growing import Growth
 from tilework.core.shapes import count
 from tilework.engine.constants import ConstantStore
-from tilework.engine.control import CONTROL
 from tilework.engine.growing import Family, Key, common, growing_axes, length_of, room
 from tilework.engine.plan import Plan
-from tilework.engine.recorder import Recorder
 from tilework.engine.resident import Resident, host_array
 from tilework.engine.sound import sound
-from tilework.engine.stop import Stop
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Constant, Graph, Node
 from tilework.ir.opdefs.create import whole_numbers
@@ -36,6 +33,10 @@ from tilework.plan.cut import Cut, cut
 from tilework.plan.planner import make_draft
 from tilework.plan.specialise import value_inputs
 from tilework.plan.step import HostStep
+
+if TYPE_CHECKING:
+    from tilework.engine.recorder import Recorder
+    from tilework.engine.stop import Stop
 
 Values: TypeAlias = dict[str, Any]
 
@@ -109,7 +110,7 @@ class Stage:
         self.whole = parts.whole
         self.rest = None if parts.later is None else Stages(shared, parts.later)
         self._needed = {name for node in parts.host for name in node.inputs}
-        host = [node for node in parts.host if node.op not in CONTROL]
+        host = [node for node in parts.host if not _controls(node)]
         # What others read, and not the host itself.
         self._resident = self._needed - {name for node in host for name in node.inputs}
         if self.rest is not None:
@@ -159,16 +160,18 @@ class Stage:
     def _on_host(self, node: Node, operands: list[Any], watch: Watch) -> Sequence[Any]:
         if watch.stop is not None:
             watch.stop.check()
-        device, control = self._shared.device, CONTROL.get(node.op)
+        device = self._shared.device
         try:
-            if control is not None:
+            if _controls(node):
+                from tilework.engine.control import CONTROL
+
                 calls = {
                     name: partial(self._shared.body(graph).call, watch=watch)
                     for name, graph in node.attrs.items()
                     if isinstance(graph, Graph)
                 }
                 with sound(label(node), RuntimeException):
-                    return control(device, node, operands, calls)
+                    return CONTROL[node.op](device, node, operands, calls)
             found: list[tuple[Any, ...]] = []
 
             def run() -> None:
@@ -193,7 +196,7 @@ class Stage:
         """Where it computes: "kernel", "host"."""
         if self.whole or self.plan.draft.steps:
             yield from self.plan.draft.places()
-        if any(node.op not in CONTROL for node in self._parts.host):
+        if not all(map(_controls, self._parts.host)):
             yield "host"
         if self.rest is not None:
             yield from self.rest.places()
@@ -425,6 +428,11 @@ def on_host(value: Any) -> Any:
 def _value_key(array: Array) -> Any:
     """Integers as such, so that it is seen when they grow."""
     return tuple(array.reshape(-1).tolist()) if array.dtype.kind in "iu" else array.tobytes()
+
+
+def _controls(node: Node) -> bool:
+    """Whether it runs graphs of its own: those runs are the stages' too, see `engine.control`."""
+    return any(isinstance(value, Graph) for value in node.attrs.values())
 
 
 def _dtype_key(value: Any) -> str:

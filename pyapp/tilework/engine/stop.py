@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tilework.core.errors import Cancelled
 from tilework.hal import Buffer, Device, Program
-from tilework.hal.operation import Operation
+
+if TYPE_CHECKING:
+    from tilework.hal.operation import Operation
 
 
 class Stop:

@@ -15,9 +15,9 @@ from tilework.core.scoped import Scoped
 from tilework.hal.usage import Access, MemoryType, Usage, names, word_of
 
 if TYPE_CHECKING:
-
     from tilework.hal.device import Device
     from tilework.hal.driver import Data
+    from tilework.hal.mapping import Mapping
     from tilework.hal.operation import Operation
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +24,20 @@ from tilework.core.scoped import Scoped
 from tilework.engine.devices import Device, get_device
 from tilework.engine.resident import Fed, Resident
 from tilework.engine.session import GraphSession
-from tilework.engine.view import PlanView
 from tilework.ir.graph import Constant, Graph, Value
-from tilework.onnx.binding import IOBinding
 from tilework.onnx.feeds import Feeds, value_type
 from tilework.onnx.logs import INFO, VERBOSE, say
 from tilework.onnx.model import LoadedModel, ModelMetadata, load_graph
 from tilework.onnx.options import NodeArg, RunOptions, SessionOptions
 from tilework.onnx.overrides import override
-from tilework.onnx.profile import Profile
 from tilework.onnx.providers import chosen
 from tilework.onnx.source import External, Source
 from tilework.onnx.value import OrtValue
+
+if TYPE_CHECKING:
+    from tilework.engine.view import PlanView
+    from tilework.onnx.binding import IOBinding
+    from tilework.onnx.profile import Profile
 
 _THREADS = sys.platform != "emscripten"
 
@@ -72,7 +74,11 @@ class InferenceSession(Scoped):
             )
         self._options = options
         self._providers = chosen(providers, provider_options)
-        self._profile = Profile() if options.enable_profiling else None
+        self._profile: Profile | None = None
+        if options.enable_profiling:
+            from tilework.onnx.profile import Profile
+
+            self._profile = Profile()
         self._measured = self._profile
         self._device = get_device(options.intra_op_num_threads)
         with self._section("model_loading"):
@@ -191,6 +197,8 @@ class InferenceSession(Scoped):
 
     def io_binding(self) -> IOBinding:
         """Ties inputs and outputs to values; for `run_with_iobinding`."""
+        from tilework.onnx.binding import IOBinding
+
         return IOBinding(self)
 
     def run_with_iobinding(
@@ -301,6 +309,8 @@ class InferenceSession(Scoped):
         Without shapes the plan of the last run, Fail before the first. With them it is made now if
         that was not done yet.
         """
+        from tilework.engine.view import PlanView
+
         session = self._session(frozenset())
         if shapes is None:
             if self._used is None:

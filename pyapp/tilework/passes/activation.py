@@ -1,4 +1,4 @@
-"""GELU in the spellings that exporters write: with erf in any order, and with tanh."""
+"""GELU in the spellings that exporters write, with erf in any order and with tanh, and SiLU."""
 
 from __future__ import annotations
 
@@ -69,3 +69,15 @@ def fuse_gelu(editor: Editor) -> None:
             )
             editor.replace(node, [new], "gelu")
             break
+
+
+def fuse_silu(editor: Editor) -> None:
+    """x sigmoid(x) → silu."""
+    form = Op("mul", (Any("x"), Op("sigmoid", (Any("x"),))))
+    for node in editor:
+        if node.op != "mul":
+            continue
+        found = match(editor, node, form)
+        if found is not None:
+            new = Node("silu", (found.values["x"],), node.outputs, {}, node.origin)
+            editor.replace(node, [new], "silu")

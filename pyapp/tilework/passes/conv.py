@@ -19,8 +19,6 @@ from tilework.ir.opdefs.conv import ACTIVATIONS
 from tilework.ir.opdefs.registry import Array
 from tilework.passes.editor import Editor
 from tilework.passes.epilogue import activated, take_residuals
-from tilework.passes.pattern import Any as Anything
-from tilework.passes.pattern import Op, match
 
 CONVOLUTIONS = ("conv", "fused_conv")
 TAKING = (*CONVOLUTIONS, "channel_affine")
@@ -51,18 +49,6 @@ def open_batch_norm(editor: Editor) -> None:
         new = [Node(op, inputs, (made,), {}, node.origin) for op, inputs, made in steps]
         new.append(Node("channel_affine", (x, scale, shift), (out,), {}, node.origin))
         editor.replace(node, new, "batch normalisation opened")
-
-
-def fuse_silu(editor: Editor) -> None:
-    """x sigmoid(x) → silu."""
-    form = Op("mul", (Anything("x"), Op("sigmoid", (Anything("x"),))))
-    for node in editor:
-        if node.op != "mul":
-            continue
-        found = match(editor, node, form)
-        if found is not None:
-            new = Node("silu", (found.values["x"],), node.outputs, {}, node.origin)
-            editor.replace(node, [new], "silu")
 
 
 # Operations whose result has as many axes as their first operand.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
 
 from tilework.ir.graph import Graph
-from tilework.ir.opdefs.subgraph import map_graphs
-from tilework.passes.activation import fuse_gelu
+from tilework.passes.activation import fuse_gelu, fuse_silu
 from tilework.passes.attention import fuse_attention
-from tilework.passes.bytes import fuse_bytes, fuse_dequantised_conv, sink_dequantised
 from tilework.passes.clean import (
     drop_dead,
     drop_expands,
@@ -22,13 +22,6 @@ from tilework.passes.clean import (
     share_shapes,
     simplify,
     sink_scalars,
-)
-from tilework.passes.conv import (
-    fuse_channels,
-    fuse_conv_activation,
-    fuse_conv_residual,
-    fuse_silu,
-    open_batch_norm,
 )
 from tilework.passes.editor import Editor
 from tilework.passes.linear import (
@@ -40,35 +33,49 @@ from tilework.passes.linear import (
     merge_projections,
 )
 from tilework.passes.norm import fuse_layer_norm, fuse_residual_norm
-from tilework.passes.quant import (
-    fuse_dequantised,
-    fuse_quantized_activation,
-    fuse_quantized_bias,
-    fuse_quantized_residual,
-    fuse_scales,
-)
 
 Pass = Callable[[Editor], None]
+# What the passes of bytes.py, conv.py and quant.py begin or end at.
+BYTES = frozenset({"dequantize_linear", "quantize_linear"})
+CONVOLUTIONS = frozenset({"batch_normalization", "channel_affine", "conv", "fused_conv"})
+QUANTISED = frozenset(
+    {"conv_integer", "dequantize_linear", "matmul_integer", "quantized_conv", "quantized_matmul"}
+)
+
+
+def _where(ops: frozenset[str], module: str, name: str) -> Pass:
+    """A pass that changes only graphs with one of `ops`; its module is imported only for those."""
+
+    def rewrite(editor: Editor) -> None:
+        if any(node.op in ops for node in editor):
+            getattr(import_module(f"tilework.passes.{module}"), name)(editor)
+
+    return rewrite
+
+
+_bytes = partial(_where, BYTES, "bytes")
+_conv = partial(_where, CONVOLUTIONS, "conv")
+_quant = partial(_where, QUANTISED, "quant")
 
 # Needs no shapes, or is content with what it can know without them.
 LOAD: tuple[Pass, ...] = (
     drop_dead,
-    sink_dequantised,
-    fuse_bytes,
-    fuse_dequantised_conv,
-    open_batch_norm,
+    _bytes("sink_dequantised"),
+    _bytes("fuse_bytes"),
+    _bytes("fuse_dequantised_conv"),
+    _conv("open_batch_norm"),
     fold_constants,
     simplify,
     merge_equal,
     fuse_gelu,
     fuse_layer_norm,
-    fuse_dequantised,
+    _quant("fuse_dequantised"),
     fuse_matmul,
     fuse_bias,
     fuse_activation,
     fuse_silu,
-    fuse_channels,
-    fuse_conv_activation,
+    _conv("fuse_channels"),
+    _conv("fuse_conv_activation"),
 )
 
 # Every extent is a number here and shape arithmetic is gone.
@@ -83,17 +90,17 @@ SHAPED: tuple[Pass, ...] = (
     fuse_layer_norm,
     fuse_attention,
     fuse_gemm,
-    fuse_dequantised,
+    _quant("fuse_dequantised"),
     fuse_matmul,
     fuse_bias,
     fuse_activation,
     fuse_residual,
-    fuse_conv_residual,
-    fuse_conv_activation,
-    fuse_scales,
-    fuse_quantized_bias,
-    fuse_quantized_activation,
-    fuse_quantized_residual,
+    _conv("fuse_conv_residual"),
+    _conv("fuse_conv_activation"),
+    _quant("fuse_scales"),
+    _quant("fuse_quantized_bias"),
+    _quant("fuse_quantized_activation"),
+    _quant("fuse_quantized_residual"),
     fuse_residual_norm,
     merge_projections,
     simplify,
@@ -131,6 +138,8 @@ def _run(graph: Graph, passes: Sequence[Pass], counts: dict[str, int]) -> Graph:
         counts[rule] = counts.get(rule, 0) + count
     if not any(isinstance(one, Graph) for node in graph.nodes for one in node.attrs.values()):
         return graph
+
+    from tilework.ir.opdefs.subgraph import map_graphs
 
     def within(inner: Graph) -> Graph:
         return _run(inner, passes, counts)
