@@ -82,8 +82,8 @@ LOAD: tuple[Pass, ...] = (
 SHAPED: tuple[Pass, ...] = (
     drop_dead,
     simplify,
-    sink_dequantised,
-    fuse_bytes,
+    _bytes("sink_dequantised"),
+    _bytes("fuse_bytes"),
     drop_expands,
     sink_scalars,
     fuse_gelu,
