@@ -60,7 +60,7 @@ def test_url(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{server.server_port}"
         with InferenceSession(f"{url}/m.onnx") as made:
             np.testing.assert_allclose(made.run(None, {"x": X})[0], expected(X))
-        with pytest.raises(tilework.NoSuchFile, match="absent"):
+        with pytest.raises(tilework.NoSuchFile, match=r"absent.onnx: .*404.*; check the address"):
             InferenceSession(f"{url}/absent.onnx")
         external(tmp_path)
         with InferenceSession(f"{url}/model.onnx") as made:
@@ -76,14 +76,41 @@ def test_url(tmp_path: Path) -> None:
 
 
 def test_what_is_no_model() -> None:
-    with pytest.raises(tilework.NoSuchFile, match=r"nowhere\.onnx"):
+    with pytest.raises(tilework.NoSuchFile, match=r"nowhere\.onnx' is not there, seen from /.*URL"):
         InferenceSession("nowhere.onnx")
+    with pytest.raises(tilework.NoSuchFile, match="tests' is a folder; give the path of"):
+        InferenceSession(Path(__file__).parents[1])
     with pytest.raises(tilework.InvalidArgument, match="int"):
         InferenceSession(5)
     with pytest.raises(tilework.InvalidArgument, match="SessionOptions"):
         InferenceSession(linear(), {"threads": 2})  # type: ignore[arg-type]
-    with pytest.raises(tilework.InvalidProtobuf):
+    with pytest.raises(tilework.InvalidProtobuf, match=r"^the model: .*truncated"):
         InferenceSession(b"this is no model")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\n<!DOCTYPE html><title>404</title>", "is a web page: the server answered"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a", "is a Git LFS pointer"),
+        (b"PK\x03\x04\x14\x00\x08\x08", "is a zip archive"),
+        (b"\x1f\x8b\x08\x00", "is packed with gzip"),
+        (b"\x89HDF\r\n\x1a\n", "is HDF5"),
+        (b"\x18\x00\x00\x00ORTM\x00\x00", "is onnxruntime's own format"),
+        (b"\x1c\x00\x00\x00TFL3\x14\x00", "is TensorFlow Lite"),
+        (b'\x40\x00\x00\x00\x00\x00\x00\x00{"w":{"dtype":"F32"', "is a safetensors file"),
+        (b"\x08\x08", "has no graph"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(tilework.InvalidProtobuf, match=r"^model '.*model\.onnx'") as caught:
+        InferenceSession(path)
+    assert words in str(caught.value)
 
 
 def test_a_truncated_model_is_refused() -> None:

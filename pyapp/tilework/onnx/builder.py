@@ -175,7 +175,8 @@ class Builder:
                 for (domain, op_type), (node, opsets) in unknown.items()
             )
             raise errors.NotImplemented(
-                f"operators that are not implemented: {listed}. Add them in tilework/onnx/ops"
+                f"operators that are not implemented: {listed}. Add them in "
+                "tilework/onnx/ops, as docs/operators.md shows, or export the model without them"
             )
 
 

@@ -7,6 +7,7 @@ the response, into one device buffer, piece by piece; they are never all in Pyth
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -15,13 +16,20 @@ from urllib.parse import urljoin, urlsplit
 from tilework.core.errors import InvalidArgument, InvalidProtobuf, NoSuchFile
 from tilework.engine.devices import Buffer, Device
 from tilework.onnx.external import ExternalData, Piece, check_location
-from tilework.onnx.proto import ModelProto, parse
+from tilework.onnx.foreign import what_it_is
+from tilework.onnx.proto import GraphProto, ModelProto, parse
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 Given: TypeAlias = "Bytes | str | os.PathLike[str] | Buffer"
 External: TypeAlias = "Buffer | Mapping[str, Given] | None"
 
 _CHUNK = 16 << 20  # bytes read from a file at a time
+_SEEN = "seen from {}; give the path of a .onnx file, a whole URL or the bytes"
+if sys.platform == "emscripten":
+    _SEEN = (
+        "seen from {}, for a page's Python has files of its own only; give a whole URL "
+        "(https://...) or the bytes"
+    )
 
 
 class _Neighbours(Protocol):
@@ -133,7 +141,7 @@ class Source:
         self._device = device
         self._buffer: Buffer | None = None
         self._neighbours: _Neighbours | None = None
-        self.data = self._model(model)
+        self.data, name = self._model(model)
         if isinstance(given, Mapping):
             self._neighbours = _Mapped(given)
         elif given is not None and not isinstance(given, Buffer):
@@ -141,7 +149,7 @@ class Source:
                 f"external_data is a {type(given).__name__}; expected a device buffer or a dict "
                 "from location to bytes, path or device buffer"
             )
-        locations = _locations(self.data, known)
+        locations = _locations(_graph(self.data, name), known)
         self.external: ExternalData | None = None
         if not locations:
             return
@@ -153,12 +161,13 @@ class Source:
         elif self._neighbours is not None:
             self.external = self._beside(self._neighbours, locations)
 
-    def _model(self, model: object) -> Bytes:
+    def _model(self, model: object) -> tuple[Bytes, str]:
+        """The model's bytes, and what to call it in errors."""
         if isinstance(model, (bytes, bytearray, memoryview)):
-            return model
+            return model, "the model"
         serialize = getattr(model, "SerializeToString", None)
         if serialize is not None:
-            return bytes(serialize())
+            return bytes(serialize()), "the model"
         if not isinstance(model, (str, os.PathLike)):
             raise InvalidArgument(
                 f"the model is a {type(model).__name__}; expected a path, a URL, the bytes of a "
@@ -166,12 +175,15 @@ class Source:
             )
         if isinstance(model, str) and urlsplit(model).scheme in ("http", "https"):
             self._neighbours = _Site(model, self._device)
-            return self._device.driver.download(model)
+            return self._device.driver.download(model), f"model {model}"
         path = Path(model)
+        name = f"model {str(path)!r}"
+        if path.is_dir():
+            raise NoSuchFile(f"{name} is a folder; give the path of the .onnx file in it")
         if not path.is_file():
-            raise NoSuchFile(f"model {str(path)!r} is not there; give the path of a .onnx file")
+            raise NoSuchFile(f"{name} is not there, {_SEEN.format(Path.cwd())}")
         self._neighbours = _Folder(path.parent)
-        return path.read_bytes()
+        return path.read_bytes(), name
 
     def _in_place(self, buffer: Buffer, locations: list[str]) -> ExternalData:
         if len(locations) > 1:
@@ -269,11 +281,22 @@ class _Pieced:
         return result
 
 
-def _locations(data: Bytes, known: Collection[str]) -> list[str]:
+def _graph(data: Bytes, name: str) -> GraphProto:
+    """InvalidProtobuf says what the bytes are instead, where that can be told."""
+    try:
+        graph, reason = parse(ModelProto, data).graph, "has no graph; the file is not an ONNX model"
+    except InvalidProtobuf as error:
+        graph, reason = None, str(error)
+    if graph is None:
+        other = what_it_is(data)
+        raise InvalidProtobuf(f"{name} is {other}" if other else f"{name}: {reason}")
+    return graph
+
+
+def _locations(graph: GraphProto, known: Collection[str]) -> list[str]:
     """The locations that the model's initializers name, in order, but for those that are known."""
-    graph = parse(ModelProto, data).graph
     found: dict[str, None] = {}
-    for tensor in graph.initializer if graph is not None else ():
+    for tensor in graph.initializer:
         if tensor.data_location == 1 and tensor.name not in known:
             for entry in tensor.external_data:
                 if entry.key == "location":

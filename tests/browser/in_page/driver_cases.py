@@ -212,6 +212,8 @@ def test_downloads_say_what_is_missing(device: Device) -> None:
     assert isinstance(site, bytes) and b"tilework" in site
     with pytest.raises(NoSuchFile, match=r"/nothing.bin: HTTP status 404"):
         device.driver.download("/nothing.bin")
+    with pytest.raises(NoSuchFile, match=r"no answer: the server is away, or forbids .* \(CORS\)"):
+        device.driver.download("https://nowhere.invalid/model.onnx")
 
 
 def test_copies_leave_no_proxies_behind(device: Device) -> None:

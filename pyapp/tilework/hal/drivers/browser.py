@@ -55,6 +55,10 @@ _NO_EVAL = (
     "start; allow 'unsafe-eval', or serve web/ on a site of your own and give web/bridge.js to "
     'Python before it imports tilework: pyodide.registerJsModule("tilework_bridge", bridge)'
 )
+_NO_ANSWER = (
+    "the browser gave no answer: the server is away, or forbids pages of other sites to read the "
+    "file (CORS); put it on the page's own site, or fetch it by other means and give its bytes"
+)
 
 
 @cache
@@ -236,7 +240,10 @@ class BrowserDriver:
     def download(self, url: str) -> bytes:
         answer = self._exports.download(url)
         if answer.bytes is None:
-            raise NoSuchFile(f"{url}: HTTP status {answer.status} {answer.reason}".rstrip())
+            if not answer.status:
+                raise NoSuchFile(f"{url}: {_NO_ANSWER} ({answer.reason})")
+            status = f"HTTP status {answer.status} {answer.reason}".rstrip()
+            raise NoSuchFile(f"{url}: {status}; check the address")
         return bytes(answer.bytes.to_bytes())
 
     def close(self) -> None:

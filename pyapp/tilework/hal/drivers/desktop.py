@@ -448,7 +448,7 @@ class DesktopDriver(VisibleMemory):
             with urllib.request.urlopen(url) as response:
                 return bytes(response.read())
         except OSError as error:
-            raise NoSuchFile(f"{url}: {error}") from error
+            raise NoSuchFile(f"{url}: {error}; check the address") from error
 
     def close(self) -> None:
         self._machine.stop()
