@@ -145,7 +145,7 @@ define(
 # -- back again -----------------------------------------------------------------------------------
 
 
-def _unpooled(attrs: Attrs, shape: tuple[int, ...]) -> tuple[int, ...]:
+def unpooled(attrs: Attrs, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that pooling with these attributes made `shape` of."""
     kernel: Any = attrs["kernel_shape"]
     rank = len(shape) - 2
@@ -163,7 +163,7 @@ def _infer_unpool(node: Node, infos: Sequence[Info]) -> list[Info]:
     if x.shape != indices.shape or indices.dtype is not INT64:
         raise fail(node, infos, "indices must be int64 and of x's shape")
     try:
-        natural = _unpooled(node.attrs, x.shape)
+        natural = unpooled(node.attrs, x.shape)
     except InvalidArgument as error:
         raise fail(node, infos, str(error)) from None
     asked: Any = node.attrs.get("output_shape")
@@ -174,7 +174,7 @@ def _infer_unpool(node: Node, infos: Sequence[Info]) -> list[Info]:
 
 
 def _unpool(attrs: Attrs, x: Array, indices: Array) -> tuple[Array, ...]:
-    natural = _unpooled(attrs, x.shape)
+    natural = unpooled(attrs, x.shape)
     flat = np.zeros(count(natural), x.dtype)
     if indices.size and (indices.min() < 0 or indices.max() >= flat.size):
         raise InvalidArgument(f"an index lies outside the {flat.size} elements of the result")

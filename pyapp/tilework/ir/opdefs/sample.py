@@ -112,7 +112,8 @@ def _infer_affine(node: Node, infos: Sequence[Info]) -> list[Info]:
     return [Info(infos[0].dtype, (size[0], *spatial, len(spatial)))]
 
 
-def _affine(attrs: Attrs, theta: Array) -> tuple[Array, ...]:
+def regular_places(attrs: Attrs) -> Array:
+    """(..., axes + 1): the places of a regular grid, the last axis' first, and 1."""
     spatial = attrs["size"][2:]
     lines = []
     for extent in spatial:
@@ -122,7 +123,11 @@ def _affine(attrs: Attrs, theta: Array) -> tuple[Array, ...]:
         else:
             lines.append((line * 2 + 1) / extent - 1)
     mesh = np.meshgrid(*lines, indexing="ij")
-    places = np.stack([*reversed(mesh), np.ones(spatial)], axis=-1)
+    return np.stack([*reversed(mesh), np.ones(spatial)], axis=-1)
+
+
+def _affine(attrs: Attrs, theta: Array) -> tuple[Array, ...]:
+    places = regular_places(attrs)
     return one(np.einsum("...k,njk->n...j", places, theta.astype(np.float64)), theta.dtype)
 
 

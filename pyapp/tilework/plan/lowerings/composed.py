@@ -18,7 +18,7 @@ from tilework.plan.tensor import Tensor
 Formula: TypeAlias = Callable[[Builder, Node, Tensor, Sequence[Info]], Lowered]
 
 
-def _step(
+def step(
     b: Builder, lowering: Lowering, op: str, info: Info, *operands: Tensor, **attrs: Any
 ) -> Tensor:
     """One step; its operands stay as they are, for others may read them."""
@@ -31,7 +31,7 @@ def _step(
     return made[0]
 
 
-def _number(b: Builder, value: float) -> Tensor:
+def number(b: Builder, value: float) -> Tensor:
     return b.local(np.array([value], np.float32), FLOAT32)
 
 
@@ -56,9 +56,9 @@ def _of_floats(formula: Formula, constants: bool = False) -> Lowering:
 
 def mish(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
     """x tanh(softplus(x))."""
-    soft = _step(b, elementwise.unary, "softplus", results[0], x)
-    slope = _step(b, elementwise.unary, "tanh", results[0], soft)
-    return [_step(b, elementwise.binary, "mul", results[0], x, slope)]
+    soft = step(b, elementwise.unary, "softplus", results[0], x)
+    slope = step(b, elementwise.unary, "tanh", results[0], soft)
+    return [step(b, elementwise.binary, "mul", results[0], x, slope)]
 
 
 def celu(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
@@ -66,29 +66,29 @@ def celu(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
     alpha: Any = node.attrs["alpha"]
     if not alpha:
         return "alpha is 0"
-    part = _step(b, elementwise.binary, "div", results[0], x, _number(b, alpha))
-    bent = _step(b, elementwise.unary, "elu", results[0], part, alpha=1.0)
-    return [_step(b, elementwise.binary, "mul", results[0], bent, _number(b, alpha))]
+    part = step(b, elementwise.binary, "div", results[0], x, number(b, alpha))
+    bent = step(b, elementwise.unary, "elu", results[0], part, alpha=1.0)
+    return [step(b, elementwise.binary, "mul", results[0], bent, number(b, alpha))]
 
 
 def thresholded(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
     """x where it is above alpha, else 0."""
     alpha: Any = node.attrs["alpha"]
     flags = Info(BOOL, x.shape)
-    above = _step(b, elementwise.compare, "greater", flags, x, _number(b, alpha))
-    return [_step(b, elementwise.where, "where", results[0], above, x, _number(b, 0))]
+    above = step(b, elementwise.compare, "greater", flags, x, number(b, alpha))
+    return [step(b, elementwise.where, "where", results[0], above, x, number(b, 0))]
 
 
 def shrink(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
     """x moved by bias towards 0 on both sides of [-lambd, lambd], where it is 0."""
     attrs: Any = node.attrs
-    flags, bias = Info(BOOL, x.shape), _number(b, attrs["bias"])
-    y = _number(b, 0)
+    flags, bias = Info(BOOL, x.shape), number(b, attrs["bias"])
+    y = number(b, 0)
     lambd: float = attrs["lambd"]
     for op, compared, edge in (("sub", "greater", lambd), ("add", "less", -lambd)):
-        outside = _step(b, elementwise.compare, compared, flags, x, _number(b, edge))
-        moved = _step(b, elementwise.binary, op, results[0], x, bias)
-        y = _step(b, elementwise.where, "where", results[0], outside, moved, y)
+        outside = step(b, elementwise.compare, compared, flags, x, number(b, edge))
+        moved = step(b, elementwise.binary, op, results[0], x, bias)
+        y = step(b, elementwise.where, "where", results[0], outside, moved, y)
     return [y]
 
 
@@ -97,11 +97,11 @@ def lp_normalization(b: Builder, node: Node, x: Tensor, results: Sequence[Info])
     attrs: Any = node.attrs
     axis, op = attrs["axis"], f"reduce_l{attrs.get('p', 2)}"
     shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
-    norm = _step(b, reduce.reduction, op, Info(FLOAT32, shape), x, axes=(axis,), keepdims=1)
-    ratio = _step(b, elementwise.binary, "div", results[0], x, norm)
-    zero = _number(b, 0)
-    none = _step(b, elementwise.compare, "equal", Info(BOOL, shape), norm, zero)
-    return [_step(b, elementwise.where, "where", results[0], none, zero, ratio)]
+    norm = step(b, reduce.reduction, op, Info(FLOAT32, shape), x, axes=(axis,), keepdims=1)
+    ratio = step(b, elementwise.binary, "div", results[0], x, norm)
+    zero = number(b, 0)
+    none = step(b, elementwise.compare, "equal", Info(BOOL, shape), norm, zero)
+    return [step(b, elementwise.where, "where", results[0], none, zero, ratio)]
 
 
 def hardmax(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lowered:
@@ -112,10 +112,10 @@ def hardmax(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lower
     extent = x.shape[axis]
     line = tuple(extent if i == axis else 1 for i in range(len(x.shape)))
     found = Info(INT64, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
-    first = _step(b, scan.arg, "argmax", found, x, axis=axis, keepdims=1)
+    first = step(b, scan.arg, "argmax", found, x, axis=axis, keepdims=1)
     places = b.local(np.arange(extent, dtype=np.int64).reshape(line), INT64)
-    chosen = _step(b, elementwise.compare, "equal", Info(BOOL, x.shape), first, places)
-    return [_step(b, elementwise.cast, "cast", results[0], chosen, to="float32")]
+    chosen = step(b, elementwise.compare, "equal", Info(BOOL, x.shape), first, places)
+    return [step(b, elementwise.cast, "cast", results[0], chosen, to="float32")]
 
 
 FLOATS: dict[str, Lowering] = {

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from tilework.core.dtypes import FLOAT32, INT64
 from tilework.core.shapes import count
 from tilework.hal.kernels import sample as kernels
@@ -13,10 +15,12 @@ from tilework.hal.kernels.sample import Beyond, Interpolation, Summary
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.conv import conv_window
 from tilework.ir.opdefs.registry import Info
-from tilework.plan.builder import Builder
+from tilework.ir.opdefs.sample import regular_places
+from tilework.plan.builder import Builder, is_constant
 from tilework.plan.layout import channels_last, first
 from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.conv import conv, three
+from tilework.plan.lowerings.matmul import matmul
 
 GRID_WORK = 65536  # by sample.wit
 BIN_WORK = 8192
@@ -140,7 +144,24 @@ def deform_conv(b: Builder, node: Node, inputs: Operands, results: Sequence[Info
     return conv(b, single, (wide, filters, bias), results)
 
 
+def affine_grid(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """The regular places times each image's matrix."""
+    theta = inputs[0]
+    assert theta is not None
+    if theta.dtype is not FLOAT32:
+        return f"no kernel for {node.op} of {theta.dtype}"
+    if is_constant(theta):  # what is computed once does not see the places, which are the plan's
+        return "computed once"
+    shape = results[0].shape
+    places = regular_places(node.attrs).reshape(-1, theta.shape[2]).astype(np.float32)
+    product = Info(FLOAT32, (shape[0], len(places), shape[-1]))
+    operands = (b.local(places, FLOAT32), theta.transposed((0, 2, 1)))
+    made = matmul(b, Node("matmul", (), ()), operands, [product])
+    return made if isinstance(made, str) else [b.shaped(made[0], shape)]
+
+
 FLOATS: dict[str, Lowering] = {
+    "affine_grid": affine_grid,
     "grid_sample": grid_sample,
     "roi_align": roi_align,
     "deform_conv": deform_conv,
