@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Key: TypeAlias = tuple[Any, ...]
 Axes: TypeAlias = dict[int, tuple[int, ...]]  # by place in the key
 
-_LEAST: Final = 64  # rows that a family has room for at least
+_LEAST: Final = 128  # rows that a family has room for at least
 
 
 def growing_axes(before: Key, now: Key) -> Axes | None:
@@ -63,9 +63,9 @@ def common(key: Key, axes: Axes) -> Key:
 
 
 def room(length: int) -> int:
-    """The most that a plan for this length is made for: half as much again, or up to 64."""
-    step = max(_LEAST, (1 << length.bit_length()) // 4)
-    return (length // step + 1) * step
+    """The most that a plan for this length is made for: the next power of two, so that even long
+    generations meet few plans; its transients take up to twice as much as they need."""
+    return max(_LEAST, 1 << length.bit_length())
 
 
 @dataclass(eq=False, slots=True)

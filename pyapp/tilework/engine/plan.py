@@ -26,7 +26,7 @@ from tilework.ir.opdefs.registry import Array
 from tilework.plan.arena import ALIGNMENT
 from tilework.plan.plan import Draft
 from tilework.plan.record import record
-from tilework.plan.settle import fix_sizes, settle, settled_tensors
+from tilework.plan.settle import Ends, fix_sizes, settle
 from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor
 
@@ -53,9 +53,9 @@ class Plan:
         With `growth` the draft has numbers that grow, and `grow` sets them for other lengths.
         """
         self._drafted = draft
-        self._draft: Draft | None = draft
+        self._draft: Draft | None = None  # for the length at hand
+        self._grows = growth is not None
         self._value: Callable[[int], int] = at_hand
-        self._fed, self._given = draft.inputs, draft.outputs
         self._device = device
         self._store = store
         self._local: Buffer | None = None
@@ -64,10 +64,11 @@ class Plan:
         self._segments: list[Program | HostStep] = []
         self._singles: dict[Step, Program] = {}  # programs of one dispatch, where that was measured
         self._arena: Buffer | None = None
-        self._inputs: list[tuple[str, Buffer]] = []
-        self._outputs: dict[str, tuple[Buffer, np.dtype[np.generic], tuple[int, ...]]] = {}
+        self._inputs: list[tuple[str, Tensor]] = []  # those with elements
+        self._homes: dict[int, Buffer] = {}  # of inputs and outputs in the arena, by their id
         self._constants: list[Storage] = []
         self._slots = _slots(draft) if slots else {}
+        self._ends = Ends(draft.inputs), Ends(draft.outputs)
         self._spans: dict[Storage, Buffer] = {}  # of those in the arena
         self._bound: dict[Storage, Buffer] = {}  # while a run lasts
         try:
@@ -84,7 +85,7 @@ class Plan:
                 self._segments.append(program)
             if growth is not None:
                 fix_sizes(draft)
-                self._settle(at_hand)
+            self._settle(at_hand)
         except BaseException:
             self.free()
             raise
@@ -96,7 +97,7 @@ class Plan:
     def draft(self) -> Draft:
         """What was decided, in the numbers of the length at hand."""
         if self._draft is None:
-            self._draft = settle(self._drafted, self._value)
+            self._draft = settle(self._drafted, self._value) if self._grows else self._drafted
         return self._draft
 
     def grow(self, values: Sequence[int], atoms: Sequence[int]) -> None:
@@ -111,14 +112,14 @@ class Plan:
 
     def _settle(self, value: Callable[[int], int]) -> None:
         self._draft, self._value = None, value
+        self._homes.clear()
+        self._fed, self._given = (ends.at(value) for ends in self._ends)
+        self._inputs = [(name, tensor) for name, tensor in self._fed.items() if tensor.size]
         for storage in self._growing:
             numbers = self._drafted.locals[storage]
             words = np.array(list(map(value, numbers.flat)), f"i{storage.nbytes // numbers.size}")
             assert self._local is not None  # there is room for them
             self._local.write(words, self._local_offsets[storage])
-        self._fed = settled_tensors(self._drafted.inputs, value)
-        self._given = settled_tensors(self._drafted.outputs, value)
-        self._outputs = {}  # to be attached again
 
     @property
     def arena_bytes(self) -> int:
@@ -148,8 +149,9 @@ class Plan:
         return self._lies(storage).subspan(span.offset, span.nbytes)
 
     def _lies(self, storage: Storage) -> Buffer:
-        if storage in self._bound:
-            return self._bound[storage]
+        return self._bound.get(storage) or self._home(storage)
+
+    def _home(self, storage: Storage) -> Buffer:
         if storage.kind is Kind.TRANSIENT:
             assert self._arena is not None  # set by run
             return self._arena.subspan(storage.offset, storage.nbytes)
@@ -161,14 +163,16 @@ class Plan:
     def _attach(self, arena: Buffer | None) -> None:
         """Finds inputs and outputs in a new arena."""
         self._arena = arena
-        self._spans = {storage: self._lies(storage) for storage in self._slots}
-        self._inputs = [
-            (name, self._span(tensor)) for name, tensor in self._fed.items() if tensor.size
-        ]
-        self._outputs = {
-            name: (self._span(tensor), np.dtype(tensor.dtype.numpy), tensor.shape)
-            for name, tensor in self._given.items()
-        }
+        self._spans = {storage: self._home(storage) for storage in self._slots}
+        self._homes.clear()
+
+    def _at_home(self, tensor: Tensor) -> Buffer:
+        """Where an input or output lies that is bound nowhere else."""
+        found = self._homes.get(id(tensor))
+        if found is None:
+            found = self._home(tensor.storage).subspan(*tensor.span())
+            self._homes[id(tensor)] = found
+        return found
 
     def _span(self, tensor: Tensor) -> Buffer:
         return self._lies(tensor.storage).subspan(*tensor.span())
@@ -188,21 +192,21 @@ class Plan:
         `stop` can end it (Cancelled); with a `recorder` each step is measured by itself.
         KernelFailure or RuntimeException names what failed; the plan may be run again.
         """
-        if arena is not self._arena or not self._outputs:
+        if arena is not self._arena:
             self._attach(arena)
         if kept or (self._slots and arena):
             return self._run_in_place(feeds, names, arena, kept or {}, stop, recorder)
-        for name, buffer in self._inputs:
+        for name, tensor in self._inputs:
             fed = feeds[name]
             assert not isinstance(fed, Resident)  # a plan for those has slots
-            buffer.write(plain(fed))
+            self._at_home(tensor).write(plain(fed))
         self._submit((arena,) if arena else (), stop, recorder)
         results: list[Fed] = []
         for name in names:
-            buffer, dtype, shape = self._outputs[name]
-            result = np.empty(shape, dtype)
+            tensor = self._given[name]
+            result = np.empty(tensor.shape, tensor.dtype.numpy)
             if result.size:
-                buffer.read_into(plain(result))
+                self._at_home(tensor).read_into(plain(result))
             results.append(result)
         return results
 
@@ -251,29 +255,29 @@ class Plan:
         copied: list[str] = []
         try:
             residents = []
-            for name, span in self._inputs:
-                fed, storage = feeds[name], self._fed[name].storage
+            for name, tensor in self._inputs:
+                fed, storage = feeds[name], tensor.storage
                 if isinstance(fed, Resident):
                     bound[storage] = fed.buffer
                     residents.append(fed.buffer)
                 elif not self._borrow(fed, storage, borrowed):
-                    span.write(plain(fed))
+                    self._at_home(tensor).write(plain(fed))
             for name in names:
                 tensor = self._given[name]
                 storage = tensor.storage
                 # An input that is returned as it is, or two outputs that are one.
                 free = not storage.fixed and bound.get(storage) is self._spans.get(storage)
                 if name in kept:
-                    result = results[name] = self._target(name, kept[name])
-                    apart = not any(result.buffer.overlaps(other) for other in residents)
+                    given = kept[name]
+                    result = results[name] = self._target(name, given)
+                    apart = given is None or not any(map(result.buffer.overlaps, residents))
                     residents.append(result.buffer)
                     if tensor.size and free and apart and storage in self._slots:
                         bound[storage] = result.buffer
                     elif tensor.size:
                         copied.append(name)
                     continue
-                _, dtype, shape = self._outputs[name]
-                array = results[name] = np.empty(shape, dtype)
+                array = results[name] = np.empty(tensor.shape, tensor.dtype.numpy)
                 if array.size and not (free and self._borrow(array, storage, borrowed)):
                     copied.append(name)
             slots = (arena, *(bound[storage] for storage in self._slots)) if arena else ()
@@ -336,8 +340,9 @@ class Plan:
             self._local.free()
         self._store.release(self._constants)
         self._constants = []
-        self._inputs, self._outputs, self._arena = [], {}, None
+        self._arena = None
         self._spans = {}
+        self._homes = {}
 
 
 def _slots(draft: Draft) -> dict[Storage, int]:

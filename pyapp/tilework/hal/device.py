@@ -133,7 +133,7 @@ class Device:
         says how much was asked, is free and lies in one piece.
         """
         self._check_allocation(nbytes, label)
-        if memory & ~self.memory:
+        if int(memory) & ~int(self.memory):  # arithmetic on flags is slow
             raise Unsupported(
                 f"{label or 'a buffer'}: memory that is {names(memory)} was asked for; {self.mode} "
                 f"mode has {names(self.memory)} (HOST_VISIBLE: inline, heap and the desktop; "

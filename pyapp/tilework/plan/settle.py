@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from tilework.core.growing import Growing, most
+from tilework.core.growing import Growing, grows, most
 from tilework.plan.plan import Draft
 from tilework.plan.step import Dispatch, Span, Step
 from tilework.plan.tensor import Storage, Tensor
@@ -19,24 +19,33 @@ def settle(draft: Draft, value: Value) -> Draft:
     return replace(
         draft,
         shapes={name: _plain(shape, value) for name, shape in draft.shapes.items()},
-        inputs=settled_tensors(draft.inputs, value),
-        outputs=settled_tensors(draft.outputs, value),
+        inputs=Ends(draft.inputs).at(value),
+        outputs=Ends(draft.outputs).at(value),
         steps=[_step(step, value) for step in draft.steps],
     )
 
 
-def settled_tensors(tensors: Mapping[str, Tensor], value: Value) -> dict[str, Tensor]:
-    """Tensors by name, of plain numbers."""
-    return {
-        name: Tensor(
-            tensor.storage,
-            tensor.dtype,
-            _plain(tensor.shape, value),
-            _plain(tensor.strides, value),
-            _plain(tensor.offset, value),
-        )
-        for name, tensor in tensors.items()
-    }
+class Ends:
+    """A draft's inputs or outputs, to be had for any length: equal views are computed once."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self._views: dict[Any, int] = {}
+        self._numbers = {
+            name: self._views.setdefault((one.shape, one.strides, one.offset), len(self._views))
+            for name, one in tensors.items()
+        }
+        self._grows = any(map(grows, self._views))
+
+    def at(self, value: Value) -> Mapping[str, Tensor]:
+        """The tensors, of plain numbers."""
+        if not self._grows:
+            return self._tensors
+        views = [_plain(view, value) for view in self._views]
+        return {
+            name: Tensor(one.storage, one.dtype, *views[self._numbers[name]])
+            for name, one in self._tensors.items()
+        }
 
 
 def fix_sizes(draft: Draft) -> None:
