@@ -26,7 +26,7 @@ from tilework.onnx.session import InferenceSession
 
 node = helper.make_node("Square", ["x"], ["y"], domain="com.example")
 value = helper.make_tensor_value_info
-for dtype, where in (("float32", "kernel"), ("float16", "kernel"), ("int8", "host")):
+for dtype, where in (("float32", "kernel"), ("float16", "kernel"), ("int8", "kernel")):
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     graph = helper.make_graph([node], "g", [value("x", kind, ["n"])], [value("y", kind, ["n"])])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
