@@ -142,6 +142,8 @@ CASES: list[Case] = [
     *(transpose((6, 11), (1, 0), size) for size in SIZES),
     *(transpose((2, 5, 3, 6), order, 4, tile=(16, 16))
       for order in ((0, 2, 1, 3), (0, 2, 3, 1), (0, 1, 3, 2), (3, 2, 1, 0), (2, 0, 3, 1))),
+    *(transpose((2, lines, n), (0, 2, 1), 4, tile=tile)
+      for lines in (2, 3, 4) for n in (1, 3, 4, 5, 8, 11) for tile in ((100, 64), (5, 64), (7, 2))),
     transpose((2, 3, 2, 3, 2, 3), (5, 4, 3, 2, 1, 0), 4),
     transpose((2, 3, 2, 3, 2, 3), (0, 2, 4, 1, 3, 5), 8, tile=(1000, 1000)),
     *(copy(numbers(n, size), [n], [1], [1], n, f"run of {n} by {size} bytes", tile=(1, 1 << 20))

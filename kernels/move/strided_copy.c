@@ -5,8 +5,9 @@
 // index space are left alone. Two indices must not have the same target.
 // Tile: x = tile_columns of the last extent, y = tile_rows of the product of the others.
 //
-// Three ways, chosen by the strides: runs (last stride 1 on both sides), 4 x 4 blocks (4-byte
-// elements whose last target stride and last but one source stride are 1), one by one.
+// Four ways, chosen by the strides: runs (last stride 1 on both sides), for 4-byte elements whose last
+// target stride and last but one source stride are 1 blocks of 4 x 4, or, when two or three of them
+// lie densely in the target, lines interleaved; one by one.
 #include "bindings.h"
 #include "copy.h"
 #include "move.h"
@@ -70,6 +71,29 @@ static void transpose(const uint32_t *source, int32_t cs, uint32_t *target, int3
       target[(int32_t)r * rt + (int32_t)c] = source[(int32_t)c * cs + (int32_t)r];
 }
 
+// Two or three lines of words from source (cs apart) to target, a word of each in turn.
+static void interleave(const uint32_t *source, int32_t cs, uint32_t *target, uint32_t rows,
+                       uint32_t lines) {
+  uint32_t r = 0;
+  for (; r + 4 <= rows; r += 4, target += 4 * lines) {
+    v128_t a = wasm_v128_load(source + r), b = wasm_v128_load(source + r + cs);
+    v128_t first = wasm_i32x4_shuffle(a, b, 0, 4, 1, 5);
+    if (lines == 2) {
+      wasm_v128_store(target, first);
+      wasm_v128_store(target + 4, wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+    } else {
+      v128_t c = wasm_v128_load(source + r + 2 * cs);
+      v128_t second = wasm_i32x4_shuffle(b, c, 1, 5, 2, 6);
+      v128_t third = wasm_i32x4_shuffle(c, a, 2, 7, 3, 3);
+      wasm_v128_store(target, wasm_i32x4_shuffle(first, c, 0, 1, 4, 2));
+      wasm_v128_store(target + 4, wasm_i32x4_shuffle(second, a, 0, 1, 6, 2));
+      wasm_v128_store(target + 8, wasm_i32x4_shuffle(third, b, 0, 1, 7, 2));
+    }
+  }
+  for (; r < rows; r++)
+    for (uint32_t i = 0; i < lines; i++) *target++ = source[(int32_t)r + (int32_t)i * cs];
+}
+
 #define ONE_BY_ONE(T)                                                                            \
   {                                                                                              \
     const T *from = (const T *)source;                                                           \
@@ -129,6 +153,7 @@ uint32_t strided_copy(const tw_dispatch *d, const tw_tile *t) {
   rows r = rows_at(p, span.first);
   r.source += columns.first * (uint32_t)ss, r.target += columns.first * (uint32_t)st;
   const int run = ss == 1 && st == 1, block = size == 4 && st == 1 && p->source_strides[4] == 1;
+  const int dense = p->target_strides[4] == (int32_t)n && (n == 2 || n == 3);
   for (uint32_t row = span.first; row < span.last;) {
     const uint8_t *from = source + r.source * size;
     uint8_t *to = target + r.target * size;
@@ -138,7 +163,10 @@ uint32_t strided_copy(const tw_dispatch *d, const tw_tile *t) {
     } else if (block) {
       count = p->sizes[4] - r.index[4];
       if (count > span.last - row) count = span.last - row;
-      transpose((const uint32_t *)from, ss, (uint32_t *)to, p->target_strides[4], count, n);
+      if (dense)
+        interleave((const uint32_t *)from, ss, (uint32_t *)to, count, n);
+      else
+        transpose((const uint32_t *)from, ss, (uint32_t *)to, p->target_strides[4], count, n);
     } else {
       one_row(from, ss, to, st, n, size);
     }

@@ -301,6 +301,25 @@ def test_matmul(a: tuple[int, ...], b: tuple[int, ...], constant: bool) -> None:
     assert not constant or "f32_gemm_pack_b" not in kernels(draft)  # packed once, before
 
 
+@pytest.mark.parametrize(("groups", "rank"), [(2, 4), (3, 4), (4, 4), (5, 3), (3, 5)])
+def test_channels_are_shuffled_by_one_copy(groups: int, rank: int) -> None:
+    side = (5, 3, 2)[: rank - 2]
+    m = Maker()
+    own = groups * 8
+    weight = m.constant(f32(own, own, *(1,) * (rank - 2), seed=1))
+    deep = m.constant(f32(own, 1, *(1,) * (rank - 2), seed=2))
+    conv: dict[str, Any] = {"strides": (1,) * (rank - 2), "dilations": (1,) * (rank - 2)}
+    conv["pads"] = (0,) * (2 * (rank - 2))
+    x = m.op("conv", m.input("x", (2, own, *side)), weight, **conv, group=1)
+    parts = m.op("reshape", x, m.constant(np.array([2, groups, 8, *side], np.int64)))
+    turned = m.op("transpose", parts, perm=(0, 2, 1, *range(3, rank + 1)))
+    back = m.op("reshape", turned, m.constant(np.array([2, own, *side], np.int64)))
+    y = m.op("conv", back, deep, **conv, group=own)
+    draft = check(m.graph(y), {"x": f32(2, own, *side)}, atol=1e-4)
+    # To channels last, the shuffle, and back to rows for the caller.
+    assert kernels(draft).count("strided_copy") == 3
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(5, 1024), (5, 1023), (3, 1024), (5, 40)])
 def test_few_rows_and_much_weight_are_brought_by_writing(rows: int, columns: int) -> None:
     m = Maker()

@@ -256,12 +256,13 @@ class Builder:
         size = target.dtype.size
         transposed = len(sizes) > 1 and walk[order[-1]] != 1 and walk[order[-2]] == 1
         wide, high = at_most(columns), at_most(rows)
-        if transposed:
-            # Tiles of 64 × 64 keep both sides' cache lines at hand.
+        if transposed and wide > 16:
+            # Tiles of 64 × 64 keep both sides' cache lines at hand; few columns are few lines.
             tile_columns, tile_rows = min(wide, 64), min(high, 64)
         else:
             tile_columns = min(wide, COPY_BYTES // size)
-            tile_rows = min(high, max(COPY_BYTES // (tile_columns * size), 1), 1024)
+            tile_rows = max(COPY_BYTES // (tile_columns * size), 1)
+            tile_rows = min(high, tile_rows if transposed else min(tile_rows, 1024))
             if high * wide >= self.threads * SMALLEST_TILE:
                 tile_rows = min(tile_rows, -(-high // self.threads))
         params = StridedCopyParams(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tilework.core.dtypes import DType
+from tilework.core.shapes import count
 from tilework.plan.builder import Builder
 from tilework.plan.tensor import Tensor, is_dense
 
@@ -73,6 +74,20 @@ def new_channels_last(b: Builder, dtype: DType, shape: Sequence[int]) -> Tensor:
     """A new (n, c, ...) tensor, channels last."""
     made = b.new(dtype, tuple(shape[axis] for axis in last(len(shape))))
     return made.transposed(first(len(shape)))
+
+
+def shuffled(b: Builder, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    """A shuffle of channels, (n, a, b, ...) to `shape` (n, a b, ...), as one copy that leaves the
+    channels last; None where it is none, or a view."""
+    parts, pixels = x.shape[1:3], x.shape[3:]
+    if shape != (*x.shape[:1], count(parts), *pixels) or not pixels or x.reshaped(shape):
+        return None
+    axes = (0, *range(3, len(x.shape)), 1, 2)
+    if min(x.strides[1:3]) != 1 or any(stride < count(parts) for stride in x.strides[3:]):
+        return None
+    turned = b.copied(x.transposed(axes)).reshaped((*shape[:1], *pixels, shape[1]))
+    assert turned is not None  # dense
+    return turned.transposed(first(len(shape)))
 
 
 def order(x: Tensor) -> tuple[int, ...] | None:

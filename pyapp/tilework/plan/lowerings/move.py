@@ -13,7 +13,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.layout import slice_plan
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder
-from tilework.plan.layout import is_channels_last, new_channels_last, part
+from tilework.plan.layout import is_channels_last, new_channels_last, part, shuffled
 from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.tensor import Tensor
 
@@ -31,7 +31,8 @@ def reshape(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
     """reshape, flatten, squeeze, unsqueeze: a view, or a copy when strides cannot express it."""
     x = inputs[0]
     assert x is not None
-    return [b.shaped(x, results[0].shape)]
+    shape = results[0].shape
+    return [shuffled(b, x, shape) or b.shaped(x, shape)]
 
 
 def transpose(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
