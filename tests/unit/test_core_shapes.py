@@ -26,17 +26,6 @@ def test_broadcast(a: tuple[int, ...], b: tuple[int, ...], c: tuple[int, ...]) -
     assert shapes.broadcast(a, b, c) == right
 
 
-@given(SHAPES, SHAPES)
-def test_broadcast_strides(a: tuple[int, ...], b: tuple[int, ...]) -> None:
-    target = shapes.broadcast(a, b)
-    if target is None or 0 in target:
-        return
-    array = np.arange(shapes.count(a), dtype=np.int64).reshape(a)
-    strides = [stride * 8 for stride in shapes.broadcast_strides(a, target)]
-    seen = np.lib.stride_tricks.as_strided(array, target, strides)
-    np.testing.assert_array_equal(seen, np.broadcast_to(array, target))
-
-
 def test_slices() -> None:
     """Against Python's slicing, where -1 as an end of a backward slice is said as None."""
     bounds = (-(2**63), -7, -6, -1, 0, 1, 4, 5, 6, 2**63 - 1)

@@ -12,11 +12,13 @@ import pytest
 from tests.graphs import Maker, f32
 from tilework.core.dtypes import INT64
 from tilework.ir.graph import Graph
+from tilework.ir.opdefs.registry import Info
 from tilework.ir.reference import run_reference
 from tilework.ir.verifier import verify
 from tilework.passes import conv, pipeline, quant
 from tilework.passes.pipeline import Fired
-from tilework.plan.specialise import specialise, value_inputs
+from tilework.plan.cut import cut
+from tilework.plan.value_inputs import value_inputs
 
 pytestmark = pytest.mark.unit
 
@@ -30,8 +32,9 @@ def rewritten(graph: Graph, feeds: dict[str, Any], load: bool = True) -> tuple[G
         result, fired = pipeline.run(graph, pipeline.LOAD)
         verify(result)
         counts.update(fired.counts)
-    shapes = {name: array.shape for name, array in feeds.items()}
-    result, fired = pipeline.run(specialise(result, shapes), pipeline.SHAPED)
+    parts = cut(result, {v.name: Info(v.dtype, feeds[v.name].shape) for v in result.inputs})
+    assert parts.whole
+    result, fired = pipeline.run(parts.now, pipeline.SHAPED)
     verify(result)
     for rule, count in fired.counts.items():
         counts[rule] = counts.get(rule, 0) + count

@@ -27,16 +27,6 @@ def row_major_strides(shape: Sequence[int]) -> Shape:
     return tuple(strides)
 
 
-def broadcast_strides(shape: Sequence[int], target: Sequence[int]) -> Shape:
-    """Strides in elements with which a dense `shape` reads as `target`; 0 along repeated axes."""
-    own = row_major_strides(shape)
-    lead = len(target) - len(shape)
-    return (0,) * lead + tuple(
-        0 if extent == 1 and target[lead + axis] != 1 else own[axis]
-        for axis, extent in enumerate(shape)
-    )
-
-
 def broadcast_two(a: Shape, b: Shape) -> Shape | None:
     """The shape that both broadcast to by NumPy's rule, or None when they do not fit."""
     if a == b or not b:

@@ -31,8 +31,8 @@ from tilework.ir.opdefs.create import whole_numbers
 from tilework.ir.opdefs.registry import MALFORMED, Array, DataDependent, Info, evaluate, label
 from tilework.plan.cut import Cut, cut
 from tilework.plan.planner import make_draft
-from tilework.plan.specialise import value_inputs
 from tilework.plan.step import HostStep
+from tilework.plan.value_inputs import value_inputs
 
 if TYPE_CHECKING:
     from tilework.engine.recorder import Recorder

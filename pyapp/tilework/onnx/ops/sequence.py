@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from tilework.core.dtypes import FLOAT32, from_onnx
 from tilework.onnx.context import Context, OnnxNode
-from tilework.onnx.ops.table import operator
+from tilework.onnx.ops.table import direct, operator
+
+direct({"SequenceConstruct": "sequence_construct"}, (1, -1))
+direct({"SequenceInsert": "sequence_insert"}, (2, 3))
+direct({"SequenceErase": "sequence_erase"}, (1, 2))
+direct({"SequenceAt": "sequence_at"}, 2)
+direct({"SequenceLength": "sequence_length", "OptionalGetElement": "optional_get_element"}, 1)
+direct({"Optional": "optional", "OptionalHasElement": "optional_has_element"}, (0, 1))
 
 
 @operator("SequenceEmpty", 0)
@@ -13,31 +20,6 @@ def sequence_empty(ctx: Context, node: OnnxNode) -> str:
     name = ctx.emit("sequence_empty")
     ctx.set_dtype(name, from_onnx(number, node.origin) if number else FLOAT32)
     return name
-
-
-@operator("SequenceConstruct", (1, -1))
-def sequence_construct(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit("sequence_construct", *node.inputs)
-
-
-@operator("SequenceInsert", (2, 3))
-def sequence_insert(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit("sequence_insert", *node.inputs)
-
-
-@operator("SequenceErase", (1, 2))
-def sequence_erase(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit("sequence_erase", *node.inputs)
-
-
-@operator("SequenceAt", 2)
-def sequence_at(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit("sequence_at", *node.inputs)
-
-
-@operator("SequenceLength", 1)
-def sequence_length(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit("sequence_length", *node.inputs)
 
 
 @operator("ConcatFromSequence", 1)
@@ -58,18 +40,3 @@ def split_to_sequence(ctx: Context, node: OnnxNode) -> str:
         axis=node.attrs.get("axis", 0),
         keep=node.attrs.get("keepdims", 1),
     )
-
-
-@operator("Optional", (0, 1))
-def optional(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit("optional", *node.inputs)
-
-
-@operator("OptionalGetElement", 1)
-def optional_get_element(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit("optional_get_element", *node.inputs)
-
-
-@operator("OptionalHasElement", (0, 1))
-def optional_has_element(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit("optional_has_element", *node.inputs)

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 
 from tilework.core.dtypes import FLOAT32, INT64
 from tilework.onnx.context import Context, OnnxNode
-from tilework.onnx.ops.table import operator
+from tilework.onnx.ops.table import direct, operator
 
-
-@operator("StringConcat", 2)
-def string_concat(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit("string_concat", *node.inputs)
+direct({"StringConcat": "string_concat"}, 2)
 
 
 @operator("StringSplit", 1)

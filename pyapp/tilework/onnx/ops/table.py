@@ -56,7 +56,7 @@ def operator(
     return enter
 
 
-def direct(names: dict[str, str], inputs: int) -> None:
+def direct(names: dict[str, str], inputs: int | tuple[int, int]) -> None:
     """Operators that are one operation of the graph with the same inputs and no attributes."""
     for name, op in names.items():
         operator(name, inputs)(_direct(op))

@@ -177,7 +177,7 @@ def _packed_filters(b: Builder, w: Tensor, groups: int, dot: Dot) -> Tensor:
 
 
 def _packed_blocks(b: Builder, w: Tensor, zero: Tensor | None) -> Tensor:
-    """Filters of one channel, less their zero, in blocks of 16 channels; one where all are alike."""
+    """Filters of one channel, less their zero, in blocks of 16; one where all are alike."""
     channels, taps = w.shape[0], count(w.shape[2:])
     array = b.arrays.get(w.storage)
     if array is not None and array.size and (array == array.flat[0]).all() and channels > LANES:
