@@ -95,7 +95,8 @@ def test_classes_one_hot(dtype: Any) -> None:
 @pytest.mark.parametrize("kind", ["LINEAR", "POLY", "RBF", "SIGMOID"])
 def test_support_vectors(kind: str) -> None:
     m = Maker()
-    attrs: dict[str, Any] = {"kind": kind, "vectors": f32(9, 4), "gamma": 0.3, "coef0": 0.1, "degree": 3.0}
+    attrs: dict[str, Any] = {"kind": kind, "vectors": f32(9, 4)}
+    attrs |= {"gamma": 0.3, "coef0": 0.1, "degree": 3.0}
     made: Any = m.op("support_vectors", m.input("x", [6, 4]), **attrs)
     assert not reasons(check(m.graph(made), {"x": f32(6, 4)}, rtol=1e-4))
 
