@@ -156,6 +156,13 @@ def test_the_kernels_readme_lists_every_kernel() -> None:
             assert kernels == said.get(path.parent.name, set()), path
 
 
+@pytest.mark.parametrize("page", sorted(KERNELS.glob("*/README.md")), ids=lambda p: p.parent.name)
+def test_a_family_s_readme_names_its_files(page: Path) -> None:
+    said = page.read_text(encoding="utf-8")
+    there = {path.name for path in page.parent.glob("*.[ch]")}
+    assert not {name for name in there if name not in said}
+
+
 def test_generated_files_are_not_committed() -> None:
     command = ["git", "ls-files", "--", *GENERATED, "build", "dist", ".cache", ".venv"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
