@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 import tests.onnx.test_gpt as gpt
+from tests.onnx.rows import peer
 from tests.onnx.test_gpt import HEADS, LAYERS, LOGITS, SIZE, WIDTH, WORDS, Writer
 from tilework.engine import stages
 from tilework.onnx.session import InferenceSession
@@ -115,12 +116,6 @@ def multi_head() -> bytes:
 MODELS = [gpt.gpt2, gpt.llama, gpt.plain, gpt.modern, exported, multi_head]
 
 
-def theirs(content: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
 def follow(
     session: Any, value: Callable[[Any], Any], steps: list[int], batch: int = 2
 ) -> list[Any]:
@@ -154,7 +149,7 @@ def test_many_lengths_have_one_plan(
     content = model()
     steps = [5, *[rows] * (200 // rows)]
     batch = 2 if rows == 1 else 1  # all that onnxruntime's GroupQueryAttention takes
-    wanted = follow(theirs(content), onnxruntime.OrtValue.ortvalue_from_numpy, steps, batch)
+    wanted = follow(peer(content), onnxruntime.OrtValue.ortvalue_from_numpy, steps, batch)
     with InferenceSession(content) as ours:
         found = follow(ours, OrtValue.ortvalue_from_numpy, steps, batch)
         assert ours.where() == "kernel"
@@ -183,7 +178,7 @@ def test_a_grown_plan_gives_the_same_bits(
 
 def test_arrays_and_bindings_share_the_plan(planned: list[stages.Stage]) -> None:
     content = gpt.plain()
-    reference = theirs(content)
+    reference = peer(content)
     with InferenceSession(content) as ours:
         names = [one.name for one in ours.get_inputs()]
         outputs = [one.name for one in ours.get_outputs()]
@@ -232,7 +227,7 @@ def test_a_length_among_the_inputs(planned: list[stages.Stage]) -> None:
          "total": (TensorProto.INT32, []), "key": cache, "value": cache},
         {"y": (TensorProto.FLOAT, [1, "rows", WIDTH]), "new_key": cache, "new_value": cache},
     )  # fmt: skip
-    reference = theirs(content)
+    reference = peer(content)
     random = np.random.default_rng(0)
     caches = [np.zeros((1, 2, 0, SIZE), "f4")] * 2
     with InferenceSession(content) as ours:
@@ -262,7 +257,7 @@ def test_what_runs_on_the_host_is_planned_for_each_length() -> None:
         {"past": cache, "new": new, "square": (TensorProto.FLOAT, [3, 3])},
         {"y": (TensorProto.FLOAT, [1, "n", 4]), "all": cache},
     )
-    reference = theirs(content)
+    reference = peer(content)
     with InferenceSession(content) as ours:
         past = np.zeros((1, 2, 4), "f4")
         for step in range(8):
