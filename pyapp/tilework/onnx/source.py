@@ -27,7 +27,7 @@ _CHUNK = 16 << 20  # bytes read from a file at a time
 _SEEN = "seen from {}; give the path of a .onnx file, a whole URL or the bytes"
 if sys.platform == "emscripten":
     _SEEN = (
-        "seen from {}, for a page's Python has files of its own only; give a whole URL "
+        "seen from {}: a page's Python has files of its own only; give a whole URL "
         "(https://...) or the bytes"
     )
 
