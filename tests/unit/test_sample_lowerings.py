@@ -97,3 +97,21 @@ def test_half_floats_are_widened() -> None:
     y = m.op("grid_sample", x, g, mode="linear", padding="zeros", align_corners=0)
     feeds = {"x": f32(1, 4, 5, 5).astype(np.float16), "g": f32(1, 3, 3, 2).astype(np.float16)}
     assert on_device(check(m.graph(y), feeds, rtol=2e-3, atol=2e-3))
+
+
+@pytest.mark.parametrize("given", [0, 1, 2])
+def test_boxes_are_suppressed(given: int) -> None:
+    m = Maker()
+    numbers = {"b": f32(2, 300, 4), "s": f32(2, 3, 300), "i": np.array([0.3], np.float32),
+               "l": np.array([0.1], np.float32)}  # fmt: skip
+    feeds = dict(list(numbers.items())[: 2 + given])
+    inputs = [m.input(name, list(array.shape)) for name, array in feeds.items()]
+    chosen = m.op("suppress", *inputs, most=20, center=0)
+    assert on_device(check(m.graph(chosen), feeds, rtol=0, atol=0))
+
+
+def test_boxes_beyond_scratch_stay_on_the_host() -> None:
+    m = Maker()
+    y = m.op("suppress", m.input("b", [1, 140000, 4]), m.input("s", [1, 1, 140000]), most=2)
+    feeds = {"b": f32(1, 140000, 4), "s": f32(1, 1, 140000)}
+    assert not on_device(check(m.graph(y), feeds, rtol=0, atol=0))

@@ -33,7 +33,7 @@ _BOOL_RESULTS = {
     "regex_full_match",
 }  # fmt: skip
 _INT64_RESULTS = {
-    "shape", "size", "argmax", "argmin", "nonzero", "non_max_suppression", "sequence_length",
+    "shape", "size", "argmax", "argmin", "nonzero", "listed_boxes", "sequence_length",
 }  # fmt: skip
 # The dtypes of an operation's outputs where they are not its first input's: a dtype, or the input
 # that has it.

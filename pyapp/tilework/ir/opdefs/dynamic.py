@@ -1,13 +1,11 @@
 """Operations whose sizes hang on data: the host runs them and a plan is cut behind.
 
 nonzero (x) -> int64 (rank, n)      compress(axis) (x, condition)      unique(axis, sorted) (x) ->
-values, first places, inverse, counts      non_max_suppression(center) (boxes, scores, most a class,
-iou threshold, score threshold) -> int64 (n, 3)
+values, first places, inverse, counts      listed_boxes (what suppress gives) -> int64 (n, 3), the
+chosen ones' image, class and number
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -73,55 +71,10 @@ def _unique(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 define_dynamic("unique", 1, _unique, outputs=4)
 
 
-def _corners(boxes: Array, center: bool) -> tuple[Array, Array]:
-    """Lower and upper corners, (..., 2) each; a box's corners may be given in any order."""
-    if center:
-        middle, half = boxes[..., :2], boxes[..., 2:] / 2
-        return middle - half, middle + half
-    return np.minimum(boxes[..., :2], boxes[..., 2:]), np.maximum(boxes[..., :2], boxes[..., 2:])
+def _listed(attrs: Attrs, chosen: Array) -> tuple[Array, ...]:
+    there = chosen >= 0
+    image, number, _ = np.nonzero(there)
+    return (np.stack([image, number, chosen[there]], axis=1).astype(np.int64),)
 
 
-def _overlap(low: Array, high: Array, areas: Array, pick: int, others: Array) -> Array:
-    """Intersection over union of a box with others."""
-    inner = np.minimum(high[pick], high[others]) - np.maximum(low[pick], low[others])
-    shared = np.prod(np.maximum(inner, 0), axis=-1)
-    union = areas[pick] + areas[others] - shared
-    ratio: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return ratio
-
-
-def _non_max_suppression(
-    attrs: Attrs,
-    boxes: Array,
-    scores: Array,
-    most: Array | None = None,
-    iou: Array | None = None,
-    least: Array | None = None,
-) -> tuple[Array, ...]:
-    if boxes.ndim != 3 or scores.ndim != 3 or boxes.shape[2] != 4:
-        raise InvalidArgument("boxes must be (batch, n, 4) and scores (batch, classes, n)")
-    if (boxes.shape[0], boxes.shape[1]) != (scores.shape[0], scores.shape[2]):
-        raise InvalidArgument("boxes and scores differ in batch or number of boxes")
-    limit = 0 if most is None else int(most.reshape(-1)[0])
-    threshold = 0.0 if iou is None else float(iou.reshape(-1)[0])
-    low, high = _corners(boxes, bool(attrs.get("center", 0)))
-    areas = np.prod(high - low, axis=-1)
-    found: list[tuple[int, int, int]] = []
-    for batch, row in enumerate(scores):
-        for number, given in enumerate(row):
-            order: Any = np.argsort(-given, kind="stable")
-            if least is not None:
-                order = order[given[order] > least.reshape(-1)[0]]
-            for _ in range(max(limit, 0)):
-                if not order.size:
-                    break
-                pick = order[0]
-                found.append((batch, number, int(pick)))
-                order = order[1:]
-                if areas[batch, pick] > 0:  # what is empty covers nothing
-                    taken = _overlap(low[batch], high[batch], areas[batch], pick, order)
-                    order = order[taken <= threshold]
-    return (np.array(found, dtype=np.int64).reshape(-1, 3),)
-
-
-define_dynamic("non_max_suppression", (2, 5), _non_max_suppression)
+define_dynamic("listed_boxes", 1, _listed)

@@ -179,6 +179,11 @@ def unique(ctx: Context, node: OnnxNode) -> Sequence[str]:
 
 @operator("NonMaxSuppression", (2, 5))
 def non_max_suppression(ctx: Context, node: OnnxNode) -> str:
-    return ctx.emit(
-        "non_max_suppression", *node.inputs, center=node.attrs.get("center_point_box") or None
+    boxes, scores, iou, least = (node.input(i) for i in (0, 1, 3, 4))
+    (chosen,) = ctx.emit_with(
+        "suppress",
+        *(boxes, scores, iou, least),
+        values={"most": node.input(2)},
+        center=int(bool(node.attrs.get("center_point_box", 0))),
     )
+    return ctx.emit("listed_boxes", chosen)
