@@ -1,4 +1,4 @@
-"""The language models of tests/onnx/test_gpt.py in a page: caches that never leave the device."""
+"""The language models of tests/onnx/gpt.py in a page: caches that never leave the device."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 
 from tests.browser.in_page.outside import host, run
 from tests.browser.in_page.pages import MODES
-from tests.onnx import test_gpt
+from tests.onnx import gpt
+from tests.onnx.gpt import generate, gpt2, llama, modern, plain
 from tests.onnx.rows import peer
-from tests.onnx.test_gpt import generate, gpt2, llama, modern, plain
 from tools.engines import ENGINES
 
 pytestmark = pytest.mark.browser
@@ -129,8 +129,8 @@ def test_two_hundred_tokens_have_four_plans(
 ) -> None:
     """Twelve layers: nothing is planned for each token, and memory grows by the caches alone."""
     del browser
-    monkeypatch.setattr(test_gpt, "LAYERS", 12)
-    monkeypatch.setattr(test_gpt, "ROOM", 256)
+    monkeypatch.setattr(gpt, "LAYERS", 12)
+    monkeypatch.setattr(gpt, "ROOM", 256)
     models = {made.__name__: made() for made in (gpt2, llama, plain)}
     task = {name: base64.b64encode(content).decode() for name, content in models.items()}
     with ENGINES["chromium"].open(host(dist, MODES["arena"].isolated)) as page:

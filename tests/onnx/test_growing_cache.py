@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-import tests.onnx.test_gpt as gpt
+import tests.onnx.gpt as gpt
+from tests.onnx.gpt import HEADS, LAYERS, SIZE, WIDTH, WORDS, Writer
 from tests.onnx.rows import peer
-from tests.onnx.test_gpt import HEADS, LAYERS, LOGITS, SIZE, WIDTH, WORDS, Writer
 from tilework.engine import stages
 from tilework.onnx.session import InferenceSession
 from tilework.onnx.value import OrtValue
@@ -85,12 +85,8 @@ def exported() -> bytes:
         z = w.op("Reshape", w.op("Transpose", z, perm=[0, 2, 1, 3]), w.store(np.array([0, 0, -1])))
         x = w.op("Add", x, w.op("MatMul", z, w.weight(WIDTH, WIDTH)))
     w.op("MatMul", x, w.weight(WIDTH, WORDS), out=["logits"])
-    sides = [f"{side}_{layer}" for layer in range(LAYERS) for side in ("key", "value")]
-    cache: list[Any] = ["batch", HEADS, "past", SIZE]
-    pasts = dict.fromkeys(sides, (TensorProto.FLOAT, cache))
-    presents = {f"new_{name}": (TensorProto.FLOAT, [*cache[:2], "all", SIZE]) for name in sides}
-    fed = {"ids": gpt.IDS, "mask": (TensorProto.INT64, ["batch", "columns"]), **pasts}
-    return w.model(fed, {"logits": LOGITS, **presents})
+    mask = (TensorProto.INT64, ["batch", "columns"])
+    return w.decoder({"ids": gpt.IDS, "mask": mask}, HEADS)
 
 
 def multi_head() -> bytes:
@@ -105,12 +101,7 @@ def multi_head() -> bytes:
              num_heads=HEADS, unidirectional=1)  # fmt: skip
         x = w.op("Add", x, w.op("MatMul", f"a{layer}", w.weight(WIDTH, WIDTH)))
     w.op("MatMul", x, w.weight(WIDTH, WORDS), out=["logits"])
-    sides = [f"{side}_{layer}" for layer in range(LAYERS) for side in ("key", "value")]
-    cache: list[Any] = ["batch", HEADS, "past", SIZE]
-    pasts = dict.fromkeys(sides, (TensorProto.FLOAT, cache))
-    presents = {f"new_{name}": (TensorProto.FLOAT, [*cache[:2], "all", SIZE]) for name in sides}
-    fed = {"ids": gpt.IDS, "positions": gpt.IDS, **pasts}
-    return w.model(fed, {"logits": LOGITS, **presents})
+    return w.decoder({"ids": gpt.IDS, "positions": gpt.IDS}, HEADS)
 
 
 MODELS = [gpt.gpt2, gpt.llama, gpt.plain, gpt.modern, exported, multi_head]
