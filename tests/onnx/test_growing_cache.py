@@ -85,8 +85,8 @@ def exported() -> bytes:
         z = w.op("Reshape", w.op("Transpose", z, perm=[0, 2, 1, 3]), w.store(np.array([0, 0, -1])))
         x = w.op("Add", x, w.op("MatMul", z, w.weight(WIDTH, WIDTH)))
     w.op("MatMul", x, w.weight(WIDTH, WORDS), out=["logits"])
-    mask = (TensorProto.INT64, ["batch", "columns"])
-    return w.decoder({"ids": gpt.IDS, "mask": mask}, HEADS)
+    fed = {"ids": gpt.IDS, "mask": (TensorProto.INT64, ["batch", "columns"])}
+    return w.decoder(fed, HEADS)
 
 
 def multi_head() -> bytes:
