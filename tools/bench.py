@@ -25,7 +25,16 @@ import onnx
 from playwright.sync_api import Page
 
 from tools import fetch
-from tools.bench_models import NETWORKS, made_models, matmul_integer_model, matmul_model
+from tools.bench_models import (
+    HEADS,
+    NETWORKS,
+    WIDTH,
+    decoder_caches,
+    decoder_model,
+    made_models,
+    matmul_integer_model,
+    matmul_model,
+)
 from tools.browser import open_site
 from tools.minilm import write_pieces
 from tools.project import BUILD, DIST, ROOT, BuildError, files_below, remove, replace_file
@@ -39,6 +48,7 @@ PEER_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-t
 MATMULS = (64, 256, 512, 1024)
 INTEGER_MATMULS = (512, 1024)
 SEQUENCES = (16, 128, 256)
+TOKENS = 64  # of the decoder
 VOCABULARY = 30522  # of MiniLM
 MANIFEST = "models/minilm/model.onnx.data.json"
 INT8 = "bench/models/minilm-int8"
@@ -55,6 +65,7 @@ RATIOS = {
     **{(f"matmul_integer_{n}", threads): 2.0 for n in INTEGER_MATMULS for threads in (1, 2)},
     **{(name, threads): 1.2 for name in made_models() if "_int8" in name for threads in (1, 2)},
     **{(f"minilm_int8_{s}", threads): 1.0 for s in SEQUENCES for threads in (1, 2)},
+    **{(f"gpt_decode_{TOKENS}", threads): 1.0 for threads in (1, 2)},
     ("matmul_1024", 1): 1.6,
     ("matmul_1024", 2): 1.7,
     ("minilm_128", 1): 1.5,
@@ -102,6 +113,7 @@ def cases(seconds: float) -> list[Row]:
         if name in LARGE:
             found[-1]["model"] = f"bench/models/{name}/model.onnx"
             found[-1]["manifest"] = f"bench/models/{name}/{DATA_NAME}.json"
+    found.append(decoder())
     return [{**case, "seconds": seconds} for case in found]
 
 
@@ -118,6 +130,21 @@ def minilm(name: str, sequence: int) -> Row:
             {"name": "token_type_ids", "dims": dims, "below": 0},
         ],
         "seconds": 1,
+    }
+
+
+def decoder() -> Row:
+    """A run is so many words one after the other, each from the caches that the last one gave."""
+    past = [1, HEADS, 0, WIDTH // HEADS]
+    return {
+        "name": f"gpt_decode_{TOKENS}",
+        "model": "bench/models/decoder.onnx",
+        "feeds": [
+            {"name": "ids", "dims": [1, 1], "below": 1},
+            *({"name": fed, "dims": past} for _, fed in decoder_caches()),
+        ],
+        "tokens": TOKENS,
+        "fed": decoder_caches(),
     }
 
 
@@ -150,6 +177,10 @@ def make_site() -> None:
         if not (FOLDER / "models" / name).is_file():
             replace_file(FOLDER / "models" / name, matmul_integer_model(n))
         _link(FOLDER / "models" / name, SITE / "bench/models" / name)
+    path = FOLDER / "models" / "decoder.onnx"
+    if not path.is_file():
+        replace_file(path, decoder_model())
+    _link(path, SITE / "bench/models" / path.name)
     for name, made in made_models().items():
         path = FOLDER / "models" / f"{name}.onnx"
         if not path.is_file():

@@ -18,6 +18,7 @@ LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NETWORKS = ("resnet50", "squeezenet", "densenet121", "shufflenet", "inception_v2")
 LIGHT_FEEDS = {"resnet50": "gpu_0/data_0", "squeezenet": "data_0", "shufflenet": "gpu_0/data_0"}
 SIDE = 56  # pixels of the single convolutions
+LAYERS, WIDTH, HEADS, WORDS, ROOM = 12, 160, 5, 800, 256  # of the decoder: 16 MB
 
 
 def matmul_model(n: int, constant: bool) -> bytes:
@@ -132,6 +133,75 @@ def _in_bytes(model: Callable[[], onnx.ModelProto], **options: bool) -> Made:
 
     feed = "x" if model is mobilenet else LIGHT_FEEDS[model.args[0]]  # type: ignore[attr-defined]
     return Made(make, feed, (1, 3, 224, 224))
+
+
+def decoder_model() -> bytes:
+    """A small GPT as an exporter writes it: one new word, caches that are inputs and outputs.
+
+    ids (1, 1), key_0 … value_11 (1, heads, past, features) -> logits (1, words), new_key_0 …: the
+    caches with a row more. The word's position is the length of the past.
+    """
+    random = np.random.default_rng(0)
+    nodes: list[onnx.NodeProto] = []
+    stored: list[onnx.TensorProto] = []
+
+    def op(kind: str, *inputs: str, out: str = "", **attrs: Any) -> str:
+        name = out or f"v{len(nodes)}"
+        nodes.append(helper.make_node(kind, inputs, [name], **attrs))
+        return name
+
+    def store(array: Any) -> str:
+        stored.append(numpy_helper.from_array(np.asarray(array), f"w{len(stored)}"))
+        return stored[-1].name
+
+    def weight(*shape: int, scale: float = 0.05, around: float = 0.0) -> str:
+        return store((random.standard_normal(shape) * scale + around).astype(np.float32))
+
+    def linear(x: str, rows: int, columns: int) -> str:
+        return op("Add", op("MatMul", x, weight(rows, columns)), weight(columns))
+
+    def norm(x: str) -> str:
+        return op("LayerNormalization", x, weight(WIDTH, around=1.0), weight(WIDTH))
+
+    heads, size = HEADS, WIDTH // HEADS
+    past = op("Shape", "key_0", start=2, end=3)
+    x = op("Add", op("Gather", weight(WORDS, WIDTH), "ids"),
+           op("Unsqueeze", op("Gather", weight(ROOM, WIDTH), past), store([0])))  # fmt: skip
+    form, flat, scale = store([0, 0, heads, size]), store([0, 0, -1]), store(np.float32(size**-0.5))
+    for layer in range(LAYERS):
+        y = norm(x)
+        q, k, v = (
+            op("Transpose", op("Reshape", linear(y, WIDTH, WIDTH), form), perm=[0, 2, 1, 3])
+            for _ in range(3)
+        )
+        k, v = (
+            op("Concat", f"{side}_{layer}", new, axis=2, out=f"new_{side}_{layer}")
+            for side, new in (("key", k), ("value", v))
+        )
+        scores = op("Mul", op("MatMul", q, op("Transpose", k, perm=[0, 1, 3, 2])), scale)
+        seen = op("Transpose", op("MatMul", op("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
+        x = op("Add", x, linear(op("Reshape", seen, flat), WIDTH, WIDTH))
+        up = linear(norm(x), WIDTH, 4 * WIDTH)
+        gelu = op("Add", op("Erf", op("Div", up, store(np.float32(2**0.5)))), store(np.float32(1)))
+        gelu = op("Mul", op("Mul", up, gelu), store(np.float32(0.5)))
+        x = op("Add", x, linear(gelu, 4 * WIDTH, WIDTH))
+    op("MatMul", norm(x), weight(WIDTH, WORDS), out="logits")
+    inputs = [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, 1])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 1, WORDS])]
+    for output, fed in decoder_caches():
+        for ends, name, rows in ((inputs, fed, "past"), (outputs, output, "all")):
+            shape: list[int | str] = [1, heads, rows, size]
+            ends.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    graph = helper.make_graph(nodes, "decoder", inputs, outputs, stored)
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def decoder_caches() -> list[tuple[str, str]]:
+    """Which outputs are fed as which inputs."""
+    sides = [f"{side}_{layer}" for layer in range(LAYERS) for side in ("key", "value")]
+    return [(f"new_{side}", side) for side in sides]
 
 
 @cache

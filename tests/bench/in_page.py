@@ -29,6 +29,8 @@ class Side:
         self._session: Any = None
         self._weights: Any = None
         self._feeds: dict[str, Any] = {}
+        self._tokens = 1
+        self._fed: list[tuple[str, str]] = []
 
     async def open(self) -> str:
         """Opens the device, waits for its threads; what the device says of itself."""
@@ -56,6 +58,7 @@ class Side:
             self._weights.write(task.external)
         self._session = tilework.InferenceSession(model, options, external_data=self._weights)
         self._feeds = {feed.name: _array(feed) for feed in task.feeds}
+        self._tokens, self._fed = task.tokens, [tuple(pair) for pair in task.fed.to_py()]
 
     def release(self) -> None:
         """Closes the session and gives its memory back."""
@@ -67,7 +70,21 @@ class Side:
 
     def run(self) -> Any:
         """The first output of one run."""
-        return self._session.run(None, self._feeds)[0]
+        if not self._fed:
+            return self._session.run(None, self._feeds)[0]
+        return self._generate()
+
+    def _generate(self) -> Any:
+        """The first output of the last of some calls, each fed with what the one before gave."""
+        from tilework.onnxruntime import OrtValue
+
+        session = self._session
+        names = [one.name for one in session.get_outputs()]
+        values = {name: OrtValue.ortvalue_from_numpy(x) for name, x in self._feeds.items()}
+        for _ in range(self._tokens):
+            results = dict(zip(names, session.run_with_ort_values(names, values), strict=True))
+            values.update((given, results[output]) for output, given in self._fed)
+        return results[names[0]].numpy()
 
     def prepare(self, task: Any) -> dict[str, Any]:
         """Loads, warms up until stable; {"ms", "runs", "output"}."""
@@ -78,13 +95,13 @@ class Side:
 
     def block(self, groups: int, size: int) -> list[float]:
         """The time of a run, for each of `groups` groups of `size`, after one uncounted run."""
-        session, feeds = self._session, self._feeds
+        run = self._generate if self._fed else partial(self._session.run, None, self._feeds)
         times = []
-        session.run(None, feeds)
+        run()
         for _ in range(groups):
             began = clock()
             for _ in range(size):
-                session.run(None, feeds)
+                run()
             times.append((clock() - began) * 1000 / size)
         return times
 

@@ -17,6 +17,8 @@
  * @property {Uint8Array<ArrayBuffer>} external
  * @property {string} location  the name that the model gives its external data
  * @property {Feed[]} feeds
+ * @property {number} tokens  how often the model is called in one run, 1 unless it is a decoder
+ * @property {[string, string][]} fed  which outputs are fed as which inputs from call to call
  */
 
 /**

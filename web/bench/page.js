@@ -20,6 +20,8 @@ import { Remote } from "./messages.js";
  * @property {string} model  URL, relative to the site
  * @property {string} [manifest]  URL of the external data's manifest of pieces
  * @property {FeedSpec[]} feeds
+ * @property {number} [tokens]  messages.js says of these two
+ * @property {[string, string][]} [fed]
  * @property {number} seconds  of measuring, both sides together, warm-up not counted
  */
 
@@ -101,7 +103,15 @@ function feed({ name, dims, below, bytes }) {
 async function task(spec) {
   const { bytes, location } = await external(spec.manifest);
   const model = await get(spec.model);
-  return { name: spec.name, model, external: bytes, location, feeds: spec.feeds.map(feed) };
+  return {
+    name: spec.name,
+    model,
+    external: bytes,
+    location,
+    feeds: spec.feeds.map(feed),
+    tokens: spec.tokens ?? 1,
+    fed: spec.fed ?? [],
+  };
 }
 
 /** Largest difference relative to the largest value. @param {Float32Array[]} outputs */

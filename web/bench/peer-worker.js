@@ -25,9 +25,18 @@ const KINDS = {
 
 const HOME = new URL("../../bench/onnxruntime-web/", import.meta.url).href;
 
+let tokens = 1;
+/** @type {[string, string][]} */
+let fed = [];
+
 /** @returns {Promise<Float32Array>} */
 async function run() {
-  const results = await session.run(feeds);
+  let results = await session.run(feeds);
+  for (let token = 1; token < tokens; token++) {
+    const next = { ...feeds };
+    for (const [output, input] of fed) next[input] = results[output];
+    results = await session.run(next);
+  }
   return results[session.outputNames[0]].data;
 }
 
@@ -43,7 +52,8 @@ serve({
   },
 
   /** @param {Case} task @returns {Promise<Prepared>} */
-  async prepare({ model, external, location, feeds: given }) {
+  async prepare({ model, external, location, feeds: given, ...decoder }) {
+    ({ tokens, fed } = decoder);
     await session?.release();
     session = await ort.InferenceSession.create(model, {
       executionProviders: ["wasm"],
