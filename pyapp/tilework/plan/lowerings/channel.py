@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tilework.core.dtypes import FLOAT32, INT8, INT64, UINT8
+import numpy as np
+
+from tilework.core.dtypes import FLOAT32, FLOAT64, INT8, INT64, UINT8
 from tilework.core.shapes import count, row_major_strides
 from tilework.hal.kernels import norm
 from tilework.hal.kernels.conv import (
@@ -26,12 +28,14 @@ from tilework.hal.kernels.pool import (
     PlacedParams,
 )
 from tilework.ir.graph import Node
+from tilework.ir.narrow import convert
 from tilework.ir.opdefs.pool import pool_window
 from tilework.ir.opdefs.registry import Info
 from tilework.ir.opdefs.window import Window
-from tilework.plan.builder import Builder
+from tilework.plan.builder import Builder, is_constant
 from tilework.plan.layout import channels_last, first, last, pixel_stride
 from tilework.plan.lowering import Lowered, Lowering, Operands
+from tilework.plan.lowerings import half
 from tilework.plan.lowerings.conv import AXES, epilogue, space, three
 from tilework.plan.tensor import Tensor
 
@@ -215,6 +219,31 @@ def grouped_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Inf
     return [_affine(b, made, b.dense(scale), b.dense(bias), {})]
 
 
+def batch_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """What the passes left, which open those of float32: a scale and a bias a channel, of
+    constants, computed here once."""
+    x, *vectors = inputs
+    assert x is not None
+    if node.attrs.get("training", 0) or any(map(b.uses, node.outputs[1:])):
+        return "it learns"
+    if is_constant(x):
+        return "computed once"  # where the plan's constants do not reach
+    known = []
+    for vector in vectors:
+        array = None if vector is None else b.arrays.get(vector.storage)
+        if vector is None or array is None or array.shape != vector.shape or not vector.dense:
+            return "its numbers are computed"
+        known.append(convert(array, FLOAT64))
+    gain, base, mean, variance = known
+    attrs: Any = node.attrs
+    scale = gain / np.sqrt(variance + attrs.get("epsilon", 1e-5))
+    numbers = [b.local(values, FLOAT32) for values in (scale, base - mean * scale)]
+    return half.through_float32(affine)(b, node, (x, *numbers), results)
+
+
+PLAIN: dict[str, Lowering] = {
+    "batch_normalization": batch_norm,
+}
 FLOATS: dict[str, Lowering] = {
     **dict.fromkeys((*POOLINGS, "lp_pool", "global_lp_pool"), pool),
     "channel_affine": affine,

@@ -261,7 +261,28 @@ def _each(
         _emit(b, rest, parts[0], panels, walks[1:], bias, parts[1], parts[2], attrs)
 
 
+def gemm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """alpha a b + beta c, of what the passes left: most are fused_matmul long before."""
+    a, other, c = [*inputs, None][:3]
+    assert a is not None and other is not None
+    attrs: Any = node.attrs
+    beta = attrs.get("beta", 1.0)
+    c = None if beta == 0 else c
+    if c is not None and (c.dtype is not FLOAT32 or beta != 1):
+        return f"no kernel for {node.op} with {c.dtype} times {beta}"
+    a = a.transposed((1, 0)) if attrs.get("transpose_a", 0) else a
+    other = other.transposed((1, 0)) if attrs.get("transpose_b", 0) else other
+    bias = residual = None
+    if c is not None and c.shape == results[0].shape[1:]:
+        bias = c
+    elif c is not None:
+        residual = c.broadcast_to(results[0].shape)
+    product = Node("fused_matmul", (), (), {"alpha": attrs.get("alpha", 1.0)})
+    return matmul(b, product, (a, other, bias, residual), results)
+
+
 FLOATS: dict[str, Lowering] = {
+    "gemm": gemm,
     "matmul": matmul,
     "fused_matmul": matmul,
 }
