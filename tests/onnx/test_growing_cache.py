@@ -238,6 +238,54 @@ def test_a_length_among_the_inputs(planned: list[stages.Stage]) -> None:
         assert len(planned) <= 4
 
 
+def test_a_small_table_is_not_folded_for_one_length(
+    planned: list[stages.Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A causal mask of a few elements, sliced by the length, which the host could slice too."""
+    monkeypatch.setattr(gpt, "ROOM", 30)
+    content, steps = gpt.plain(), [3, *[1] * 27]
+    with InferenceSession(content) as ours:
+        found = follow(ours, OrtValue.ortvalue_from_numpy, steps)
+    wanted = follow(peer(content), onnxruntime.OrtValue.ortvalue_from_numpy, steps)
+    for mine, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-4)
+    assert len(planned) <= 5
+
+
+def test_one_buffer_is_past_and_present(planned: list[stages.Stage]) -> None:
+    """GroupQueryAttention's caches of a fixed size, bound as inputs and as outputs: only the mask
+    grows."""
+    content, most = gpt.llama(), 48
+    reference = peer(content)
+    with InferenceSession(content) as ours:
+        names = [one.name for one in ours.get_inputs()]
+        outputs = [one.name for one in ours.get_outputs()]
+        shape = (1, gpt.SHARED, most, SIZE)
+        held = [OrtValue.ortvalue_from_numpy(np.zeros(shape, "f4")) for _ in names[2:]]
+        caches = [np.zeros(shape, "f4") for _ in names[2:]]
+        known = 0
+        for rows in (4, *[1] * 40):
+            ids = np.full((1, rows), known % WORDS, np.int64)
+            known += rows
+            mask = np.ones((1, known), np.int64)
+            binding = ours.io_binding()
+            binding.bind_cpu_input("ids", ids)
+            binding.bind_cpu_input("mask", mask)
+            for name, value in zip(names[2:], held, strict=True):
+                binding.bind_ortvalue_input(name, value)
+            binding.bind_output("logits")
+            for name, value in zip(outputs[1:], held, strict=True):
+                binding.bind_ortvalue_output(name, value)
+            ours.run_with_iobinding(binding)
+            feeds = dict(zip(names, [ids, mask, *caches], strict=True))
+            wanted, *caches = reference.run(None, feeds)
+            found = binding.copy_outputs_to_cpu()[0]
+            np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+        assert len(planned) <= 4
+        mine, other = (cache[:, :, :known] for cache in (held[0].numpy(), caches[0]))
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-5)
+
+
 def test_what_runs_on_the_host_is_planned_for_each_length() -> None:
     """A node without a kernel, whose reference needs arrays of plain shapes."""
     w = Writer()

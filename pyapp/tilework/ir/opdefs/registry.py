@@ -235,7 +235,8 @@ def infer_node(node: Node, infos: Sequence[Info | None]) -> tuple[Node, list[Inf
         raise _malformed(node, error) from error
     if any(len(result.shape) > MOST_AXES for result in results):
         raise fail(node, kept, f"gives a tensor of more than {MOST_AXES} axes")
-    if definition.random:
+    # What grows moves along a constant, which stays where it is: a view is all that takes.
+    if definition.random or (kept and grows(*node.attrs.values())):
         return node, results
     if all(info is None or info.value is not None for info in kept) and all(
         result.value is None and _small(result.shape) for result in results
