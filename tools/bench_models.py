@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.onnx.tagger import tagger
+from tests.onnx.whisper import TINY, decoder, encoder
 from tools.networks import light_model, mobilenet, static_int8
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
@@ -68,11 +70,13 @@ def matmul_integer_model(n: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A model of one float32 input, and how its bytes come about."""
+    """A model of a float32 input, and how its bytes come about; `more` are its other feeds, as
+    web/bench/page.js takes them."""
 
     make: Callable[[], bytes]
     feed: str
     dims: tuple[int, ...]
+    more: tuple[Mapping[str, Any], ...] = ()
 
 
 def single_model(
@@ -204,6 +208,23 @@ def decoder_caches() -> list[tuple[str, str]]:
     return [(f"new_{side}", side) for side in sides]
 
 
+def _whisper_step() -> Made:
+    """A token behind 63 others, of the sizes of whisper-tiny: keys and values come and go."""
+    past, *caches = (
+        {"name": f"past_key_values.{layer}.{side}.{kind}", "dims": (1, TINY.heads, rows, TINY.size)}
+        for layer in range(TINY.layers)
+        for side, rows in (("decoder", 64), ("encoder", TINY.heard))
+        for kind in ("key", "value")
+    )
+    ids = {"name": "input_ids", "dims": (1, 1), "below": TINY.words}
+    make = partial(decoder, TINY, past=True)
+    return Made(make, str(past["name"]), past["dims"], (ids, *caches))  # type: ignore[arg-type]
+
+
+def _tagger(kind: str) -> Made:
+    return Made(partial(tagger, kind, 128, 256), "x", (1, 100, 128))
+
+
 @cache
 def made_models() -> Mapping[str, Made]:
     """The models besides the products, by the names of their cases."""
@@ -216,6 +237,12 @@ def made_models() -> Mapping[str, Made]:
         "softmax_1024": _square("Softmax"),
         "layer_norm_1024": _square("LayerNormalization", {"w": (1024,), "b": (1024,)}),
         **{name: _network(name) for name in NETWORKS},
+        "lstm": _tagger("LSTM"),
+        "gru": _tagger("GRU"),
+        "whisper_encoder": Made(
+            partial(encoder, TINY), "input_features", (1, TINY.mels, TINY.frames)
+        ),
+        "whisper_step": _whisper_step(),
         "mobilenet": Made(lambda: bytes(mobilenet().SerializeToString()), "x", (1, 3, 224, 224)),
         "mobilenet_int8": _in_bytes(mobilenet),
         "mobilenet_int8_channels": _in_bytes(mobilenet, per_channel=True),

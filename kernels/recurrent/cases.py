@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.kernels.harness import INVALID_PARAMS, TOO_SHORT, Case, Tolerance
+from tests.kernels.harness import INVALID_PARAMS, SCRATCH, TOO_SHORT, Case, Tolerance
 from tilework.hal.kernel import Kernel
 from tilework.hal.kernels.recurrent import (
     F32_GRU_GATES,
@@ -54,11 +54,14 @@ def packed(r: Array) -> Array:
 
 
 class Drawn:
-    """Operands of one step, and what it computes in double precision."""
+    """Operands of one step or several, and what they compute in double precision."""
 
     def __init__(self, gates: int, batch: int, hidden: int, lens: bool, **given: Any) -> None:
         self.batch, self.hidden = batch, hidden
-        self.fed = some(batch, gates, hidden, seed=1)
+        self.steps = given.pop("steps", 1)
+        self.backward = given.pop("backward", 0)
+        self.all_fed = some(self.steps, batch, gates, hidden, seed=1)
+        self.fed = self.all_fed[0]
         self.r = some(gates, hidden, hidden, seed=2) / math.sqrt(hidden)
         self.bias = some(gates, hidden, seed=3) if given.pop("bias", True) else None
         self.h = some(batch, hidden, seed=4)
@@ -74,6 +77,9 @@ class Drawn:
             hidden=hidden,
             packed_stride=panels * PANEL * hidden,
             step=1,
+            steps=self.steps,
+            backward=self.backward,
+            y_step=batch * hidden + 3,
             tile_panels=self.tile_panels,
             tile_rows=self.tile_rows,
             clip=given.pop("clip", math.inf),
@@ -102,12 +108,26 @@ class Drawn:
         total = state.astype(np.float64) @ self.r[number].T.astype(np.float64)
         return total if self.bias is None else total + self.bias[number]
 
-    def ended(self, new: Array, old: Array) -> tuple[Array, Array]:
+    def ended(self, new: Array, old: Array, index: int = 0) -> tuple[Array, Array]:
         """(the new state, y), with what rests."""
         if self.lens is None:
             return new, new
-        live = (self.lens > self.params.step)[:, None]
+        live = (self.lens > self.params.step + index)[:, None]
         return np.where(live, new, old), np.where(live, new, 0)
+
+    def run(self, formula: Formula, first: Sequence[Array]) -> list[Array]:
+        """The states after all steps, then y, whose steps lie 3 elements apart."""
+        states = list(first)
+        y = np.full((self.steps, self.batch * self.hidden + 3), 7.0)
+        for index in reversed(range(self.steps)) if self.backward else range(self.steps):
+            self.fed = self.all_fed[index]
+            made = [
+                self.ended(new, old, index)
+                for new, old in zip(formula(self, *states), states, strict=True)
+            ]
+            states = [state for state, _ in made]
+            y[index, :-3] = made[0][1].ravel()
+        return [*states, y.ravel()[:-3]]
 
     def case(
         self,
@@ -118,51 +138,64 @@ class Drawn:
         **more: Any,
     ) -> Case:
         """`operands` behind fed, panels and bias, then the outputs, which begin with 7."""
-        flat = [self.fed, packed(self.r), self.bias, *operands]
+        flat = [self.all_fed, packed(self.r), self.bias, *operands]
         bindings = [None if one is None else np.ascontiguousarray(one).ravel() for one in flat]
         first = len(bindings)
-        bindings += [np.full(self.batch * self.hidden, 7, np.float32) for _ in outputs]
+        bindings += [np.full(one.size, 7, np.float32) for one in outputs]
         expected = {first + n: one.ravel() for n, one in enumerate(outputs)}
         return Case(
             kernel, self.counts, self.params, bindings, expected, CLOSE,
+            scratch=4 * min(self.tile_rows, self.batch) * self.hidden if self.steps > 1 else 0,
             note=f"{self.batch}x{self.hidden} {note}", **more,
         )  # fmt: skip
 
 
+# A step: (its operands, the states) -> the new ones.
+Formula: TypeAlias = Callable[..., Sequence[Array]]
+
+
+def rnn_step(d: Drawn, h: Array) -> Sequence[Array]:
+    return [d.function("f", d.fed[:, 0] + d.gate(0, h))]
+
+
+def lstm_step(d: Drawn, h: Array, c: Array) -> Sequence[Array]:
+    i, o, f, g = (d.fed[:, n] + d.gate(n, h) for n in range(4))
+    p = np.zeros((3, d.hidden)) if d.holes is None else d.holes.astype(np.float64)
+    entry = d.function("f", i + p[0] * c)
+    forget = 1 - entry if d.params.coupled else d.function("f", f + p[2] * c)
+    state = forget * c + entry * d.function("g", g)
+    return [d.function("f", o + p[1] * state) * d.function("last", state), state]
+
+
+def gru_step(d: Drawn, h: Array) -> Sequence[Array]:
+    z, r = (d.function("f", d.fed[:, n] + d.gate(n, h)) for n in range(2))
+    fresh = d.function("g", d.fed[:, 2] + r * d.gate(2, h))
+    return [(1 - z) * fresh + z * h]
+
+
 def rnn(batch: int, hidden: int, note: str, lens: bool = False, **given: Any) -> Case:
     d = Drawn(1, batch, hidden, lens, **given)
-    new = d.function("f", d.fed[:, 0] + d.gate(0, d.h))
-    return d.case(F32_RNN_STEP, [d.h, d.lens], d.ended(new, d.h), note)
+    return d.case(F32_RNN_STEP, [d.h, d.lens], d.run(rnn_step, [d.h]), note)
 
 
 def lstm(batch: int, hidden: int, note: str, lens: bool = False, **given: Any) -> Case:
     in_place = given.pop("in_place", False)
     d = Drawn(4, batch, hidden, lens, **given)
-    i, o, f, g = (d.fed[:, n] + d.gate(n, d.h) for n in range(4))
-    p = np.zeros((3, hidden)) if d.holes is None else d.holes.astype(np.float64)
-    entry = d.function("f", i + p[0] * d.c)
-    forget = 1 - entry if d.params.coupled else d.function("f", f + p[2] * d.c)
-    state = forget * d.c + entry * d.function("g", g)
-    new = d.function("f", o + p[1] * state) * d.function("last", state)
-    next_h, y = d.ended(new, d.h)
-    next_c, _ = d.ended(state, d.c)
     operands = [d.holes, d.h, d.c, d.lens]
-    case = d.case(F32_LSTM_STEP, operands, (next_h, next_c, y), note)
+    case = d.case(F32_LSTM_STEP, operands, d.run(lstm_step, [d.h, d.c]), note)
     if not in_place:
         return case
     bindings = list(case.bindings)
     bindings[8] = bindings[5]
     return Case(
         case.kernel, case.counts, case.params, bindings, case.expected, CLOSE,
-        same={8: 5}, note=f"{case.note} in place",
+        same={8: 5}, scratch=case.scratch, note=f"{case.note} in place",
     )  # fmt: skip
 
 
 def gru(batch: int, hidden: int, note: str, lens: bool = False, **given: Any) -> Case:
     d = Drawn(3, batch, hidden, lens, **given)
-    z, r = (d.function("f", d.fed[:, n] + d.gate(n, d.h)) for n in range(2))
-    fresh = d.function("g", d.fed[:, 2] + r * d.gate(2, d.h))
-    return d.case(F32_GRU_STEP, [d.h, d.lens], d.ended((1 - z) * fresh + z * d.h, d.h), note)
+    return d.case(F32_GRU_STEP, [d.h, d.lens], d.run(gru_step, [d.h]), note)
 
 
 def gates(batch: int, hidden: int, note: str, **given: Any) -> Case:
@@ -189,6 +222,13 @@ CASES += [
     for make in (rnn, lstm, gru, output)
 ]
 CASES += [make(9, 40, "tiles", tile_panels=2, tile_rows=4) for make in (rnn, lstm, gru, gates)]
+CASES += [
+    make(batch, hidden, f"{steps} steps", steps=steps, lens=lens, backward=backward, tile_rows=rows)
+    for make in (rnn, lstm, gru)
+    for batch, hidden, rows in ((1, 9, 1), (1, 40, 1), (5, 11, 2), (7, 24, 7))
+    for steps, lens, backward in ((2, False, 0), (5, True, 0), (4, True, 1))
+]
+CASES += [lstm(4, 10, "steps", in_place=True, steps=3, holes=True)]
 CASES += [make(2, 9, "without bias", bias=False) for make in (rnn, lstm, gru, gates, output)]
 CASES += [rnn(3, 9, f"f {kind.name}", f=kind) for kind in Function]
 CASES += [lstm(3, 9, f"functions {k.name}", f=k, g=k, last=k) for k in Function]
@@ -221,6 +261,26 @@ def _refused() -> list[Case]:
                     Case(kernel, (1, 1, 1), params, short, status=TOO_SHORT,
                          note=f"binding {number} short")
                 )  # fmt: skip
+    for make in (rnn, lstm, gru):
+        case = make(3, 9, "", steps=3)
+        operands = (case.kernel, case.counts, case.params, case.bindings)
+        found.append(Case(*operands, status=SCRATCH, scratch=case.scratch - 4, note="scratch"))
+        for change in ({"tile_panels": 1}, {"steps": 0}):
+            found.append(
+                Case(case.kernel, case.counts, case.params._replace(**change), case.bindings,
+                     status=INVALID_PARAMS, scratch=case.scratch, note=f"{change}")
+            )  # fmt: skip
+        for change in ({"steps": 4}, {"y_step": 26}):
+            found.append(
+                Case(case.kernel, case.counts, case.params._replace(**change), case.bindings,
+                     status=TOO_SHORT, scratch=case.scratch, note=f"{change}")
+            )  # fmt: skip
+    for make in (gates, output):
+        case = make(3, 9, "")
+        found.append(
+            Case(case.kernel, case.counts, case.params._replace(steps=2), case.bindings,
+                 status=INVALID_PARAMS, note="steps")
+        )  # fmt: skip
     return found
 
 

@@ -8,7 +8,7 @@
 
 uint32_t f32_gru_gates(const tw_dispatch *d, const tw_tile *t) {
   const step_params *p = d->params;
-  if (!tw_step_valid(p)) return TW_INVALID_PARAMS;
+  if (!tw_step_valid(p) || p->steps != 1) return TW_INVALID_PARAMS;
   if (!tw_step_holds(d, p, F32_GRU_GATES_FED, F32_GRU_GATES_PACKED, F32_GRU_GATES_BIAS, 3) ||
       !tw_state_holds(d, p, F32_GRU_GATES_H) || !tw_state_holds(d, p, F32_GRU_GATES_Z) ||
       !tw_state_holds(d, p, F32_GRU_GATES_RESET_H))
@@ -17,7 +17,9 @@ uint32_t f32_gru_gates(const tw_dispatch *d, const tw_tile *t) {
   const float *fed = TW_DATA(float, d, F32_GRU_GATES_FED), *h = TW_DATA(float, d, F32_GRU_GATES_H);
   const float *bias = tw_present(d, F32_GRU_GATES_BIAS) ? TW_DATA(float, d, F32_GRU_GATES_BIAS) : 0;
   tw_sums sums[2];
-  for (tw_walk w = tw_walk_of(p, t); tw_next(&w);) {
+  tw_walk w =
+      tw_walk_of(d, t, 3, F32_GRU_GATES_FED, F32_GRU_GATES_H, F32_GRU_GATES_Z, F32_GRU_GATES_Z);
+  while (tw_next(&w)) {
     tw_products(p, h, TW_DATA(float, d, F32_GRU_GATES_PACKED), bias, 0, 2, &w.part, sums);
     for (uint32_t i = 0; i < w.part.rows; i++) {
       uint32_t row = w.part.row + i;

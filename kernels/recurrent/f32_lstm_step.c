@@ -7,6 +7,8 @@
 //         f), lens (batch) i32, each optional
 // Tile: x = `tile_panels` panels of 8 units, y = `tile_rows` sequences. next_h may not be h, for all
 // units read all of h; next_c may be c.
+// With `steps` above 1 a tile goes through all of them, and is of all units; scratch then has its
+// rows' states.
 #include "step.h"
 
 uint32_t f32_lstm_step(const tw_dispatch *d, const tw_tile *t) {
@@ -16,25 +18,30 @@ uint32_t f32_lstm_step(const tw_dispatch *d, const tw_tile *t) {
   if (!tw_step_holds(d, p, F32_LSTM_STEP_FED, F32_LSTM_STEP_PACKED, F32_LSTM_STEP_BIAS, 4) ||
       !tw_state_holds(d, p, F32_LSTM_STEP_H) || !tw_state_holds(d, p, F32_LSTM_STEP_C) ||
       !tw_state_holds(d, p, F32_LSTM_STEP_NEXT_H) || !tw_state_holds(d, p, F32_LSTM_STEP_NEXT_C) ||
-      !tw_maybe_state(d, p, F32_LSTM_STEP_Y) || !tw_lens_hold(d, p, F32_LSTM_STEP_LENS) ||
+      !tw_results_hold(d, p, F32_LSTM_STEP_Y) || !tw_lens_hold(d, p, F32_LSTM_STEP_LENS) ||
       (tw_present(d, F32_LSTM_STEP_PEEPHOLES) &&
        !tw_holds(d, F32_LSTM_STEP_PEEPHOLES, 3 * (uint64_t)hidden, 4)))
     return TW_BINDING_TOO_SHORT;
-  const float *fed = TW_DATA(float, d, F32_LSTM_STEP_FED), *h = TW_DATA(float, d, F32_LSTM_STEP_H);
-  const float *c = TW_DATA(float, d, F32_LSTM_STEP_C);
+  const float *first_c = TW_DATA(float, d, F32_LSTM_STEP_C);
+  float *next_c = TW_DATA(float, d, F32_LSTM_STEP_NEXT_C);
   const float *bias = tw_present(d, F32_LSTM_STEP_BIAS) ? TW_DATA(float, d, F32_LSTM_STEP_BIAS) : 0;
   const float *holes =
       tw_present(d, F32_LSTM_STEP_PEEPHOLES) ? TW_DATA(float, d, F32_LSTM_STEP_PEEPHOLES) : 0;
   tw_sums sums[4];
-  for (tw_walk w = tw_walk_of(p, t); tw_next(&w);) {
-    tw_products(p, h, TW_DATA(float, d, F32_LSTM_STEP_PACKED), bias, 0, 4, &w.part, sums);
+  if (!tw_scratch_fits(p, t)) return TW_SCRATCH_TOO_SMALL;
+  tw_walk w =
+      tw_walk_of(d, t, 4, F32_LSTM_STEP_FED, F32_LSTM_STEP_H, F32_LSTM_STEP_NEXT_H,
+                 F32_LSTM_STEP_Y);
+  while (tw_next(&w)) {
+    const float *c = w.done == 1 ? first_c : next_c;
+    tw_products(p, w.h, TW_DATA(float, d, F32_LSTM_STEP_PACKED), bias, 0, 4, &w.part, sums);
     for (uint32_t i = 0; i < w.part.rows; i++) {
       uint32_t row = w.part.row + i;
-      int rests = tw_rests(d, F32_LSTM_STEP_LENS, p, row);
+      int rests = tw_rests(d, F32_LSTM_STEP_LENS, &w, row);
       for (uint32_t j = 0; j < w.part.width; j += 4) {
         uint32_t n = w.part.width - j, unit = w.part.unit + j;
         size_t at = row * hidden + unit;
-        const float *own = fed + row * 4 * hidden + unit;
+        const float *own = w.fed + row * 4 * hidden + unit;
         v128_t x[4], old = tw_some(c + at, n);
         for (uint32_t g = 0; g < 4; g++)
           x[g] = wasm_f32x4_add(tw_some(own + g * hidden, n), tw_load(sums[g] + i * TW_PANEL + j));
@@ -48,8 +55,8 @@ uint32_t f32_lstm_step(const tw_dispatch *d, const tw_tile *t) {
         if (holes) x[1] = tw_madd(tw_some(holes + hidden + unit, n), state, x[1]);
         v128_t out = wasm_f32x4_mul(tw_f(p, x[1]),
                                     tw_apply(p->last, p->last_alpha, p->last_beta, state));
-        tw_put(TW_DATA(float, d, F32_LSTM_STEP_NEXT_C) + at, rests ? old : state, n);
-        tw_keep(d, F32_LSTM_STEP_NEXT_H, F32_LSTM_STEP_Y, at, n, out, tw_some(h + at, n), rests);
+        tw_put(next_c + at, rests ? old : state, n);
+        tw_keep(&w, at, n, out, tw_some(w.h + at, n), rests);
       }
     }
   }

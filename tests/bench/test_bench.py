@@ -37,12 +37,13 @@ def test_the_other_models_are_whole(name: str) -> None:
     model = onnx.load_from_string(made.make())
     onnx.checker.check_model(model)
     (value,) = (v for v in model.graph.input if v.name == made.feed)
-    assert made.dims == tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+    declared = [d.dim_value for d in value.type.tensor_type.shape.dim]
+    assert all(n in (extent, 0) for extent, n in zip(made.dims, declared, strict=True))
 
 
 def test_every_case_of_the_issue_is_there() -> None:
     names = [case["name"] for case in bench.cases(1)]
-    assert len(names) == len(set(names)) == 37
+    assert len(names) == len(set(names)) == 41
     assert {case for case, _ in bench.RATIOS} <= set(names)
     figures = (
         "dispatch submit_from_python numpy_matmul_512 heap_muladd_4m wheel_gz_bytes load_ms plan_ms"

@@ -126,16 +126,39 @@ def gemm_tiles(m: int, n: int, k: int, batch: int, threads: int) -> GemmTiles:
     return GemmTiles(tile_m, tile_n, 0)
 
 
-def recurrent_tiles(batch: int, hidden: int, gates: int, threads: int) -> tuple[int, int]:
-    """(panels of 8 units, sequences) of a tile of a recurrent step.
+@dataclass(frozen=True, slots=True)
+class RecurrentTiles:
+    """Panels of 8 units and sequences that a tile computes, of one step or of `all_steps`."""
 
-    Few sequences are bound by reading the weights, so tiles are smaller than a product's.
+    panels: int
+    rows: int
+    all_steps: bool
+    scratch: int
+
+    def counts(self, batch: int, hidden: int) -> tuple[int, int, int]:
+        """Tile counts (x, y, z) of a dispatch."""
+        return -(-hidden // (self.panels * PANEL)), -(-batch // self.rows), 1
+
+
+def recurrent_tiles(
+    batch: int, hidden: int, gates: int, ways: int, threads: int, whole: bool
+) -> RecurrentTiles:
+    """Tiles of a layer of `ways` directions, which run side by side.
+
+    A tile that goes through all steps (if the cell can, `whole`) keeps its weights in its core's
+    cache and waits for nobody; so where sequences and directions occupy the threads. Else each step
+    is cut: few sequences are bound by reading the weights, so into less than a product's tiles.
     """
     panels = -(-hidden // PANEL)
+    parts = -(-threads // ways)
+    if whole and parts <= batch:
+        rows = min(_evenly(batch, parts, 1), SCRATCH // (4 * hidden))
+        if rows > 0:
+            return RecurrentTiles(panels, rows, True, 4 * rows * hidden)
     tile_rows = _evenly(batch, max(1, round(batch / _TILE_M)), ROWS)
     work = batch * gates * hidden * hidden
     wanted = min(2 * threads, max(1, work // _LEAST_STEP)) if threads > 1 else 1
-    return -(-panels // min(wanted, panels)), tile_rows
+    return RecurrentTiles(-(-panels // min(wanted, panels)), tile_rows, False, 0)
 
 
 def quant_packed_bytes(k: int, n: int) -> int:

@@ -1,8 +1,10 @@
-"""RNN, GRU and LSTM: one product for the inputs of all steps, then a dispatch or two a step.
+"""RNN, GRU and LSTM: one product for the inputs of all steps, then all steps in one dispatch, or a
+dispatch or two each.
 
-A step reads the states that the one before it wrote, so steps have levels of their own; the two
-directions of a layer run side by side. States lie in two buffers that take turns, for every hidden
-unit reads all of the old state.
+The two directions of a layer run side by side. Where they and the sequences occupy the threads, a
+tile goes through all steps. Else a step reads the states that the one before it wrote, so steps
+have levels of their own; states lie in two buffers that take turns, for every hidden unit reads all
+of the old state.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.matmul import matmul, panels
 from tilework.plan.tensor import Tensor
 
-_MOST_STEPS = 4096  # each is a dispatch of the plan
+_MOST_STEPS = 4096  # where each is a dispatch of the plan
 FUNCTIONS = {
     "relu": Function.RELU,
     "tanh": Function.TANH,
@@ -60,9 +62,10 @@ class _Layer:
     lens: Tensor | None
     first: Sequence[Tensor]
     last: Sequence[Tensor]
-    y: Sequence[Tensor | None]  # a step's
+    y: Tensor | None  # (steps, batch, hidden)
     params: StepParams
     counts: tuple[int, int, int]
+    scratch: int
     linear: bool
 
 
@@ -76,13 +79,18 @@ def recurrent(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
         return "constants only"
     steps, batch, features = x.shape
     hidden = r.shape[2]
-    if not 0 < steps <= _MOST_STEPS or 0 in (batch, features, hidden):
+    if 0 in (steps, batch, features, hidden):
         return f"{steps} steps of {batch} × {features} to {hidden}"
     if lens is not None and lens.dtype is not INT32:
         return f"lengths of {lens.dtype}"
     attrs: Any = node.attrs
     cell = CELLS[attrs["cell"]]
     ways = len(attrs["directions"])
+    linear = bool(attrs.get("linear_before_reset", 0))
+    whole = attrs["cell"] != "gru" or linear
+    cut = tiles.recurrent_tiles(batch, hidden, cell.gates, ways, b.threads, whole)
+    if steps > _MOST_STEPS and not cut.all_steps:
+        return f"{steps} steps, a dispatch each"
     y = b.new(FLOAT32, results[0].shape)
     wanted = b.uses(node.outputs[0])
     lasts = [b.new(FLOAT32, (ways, batch, hidden)) for _ in range(cell.states)]
@@ -103,8 +111,6 @@ def recurrent(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
             matrices = b.copied(_part(r, way)).reshaped((cell.gates, hidden, hidden))
             assert matrices is not None  # dense
         packed, stride = panels(b, matrices.transposed((0, 2, 1)))
-        order = range(steps) if direction == "forward" else range(steps - 1, -1, -1)
-        cut = tiles.recurrent_tiles(batch, hidden, cell.gates, b.threads)
         layer = _Layer(
             fed=fed[0],
             packed=packed,
@@ -116,12 +122,20 @@ def recurrent(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
                 for state in (h, c)[: cell.states]
             ],
             last=[_part(last, way) for last in lasts],
-            y=[_part(_part(y, step), way) if wanted else None for step in range(steps)],
-            params=_params(attrs, way, batch, hidden, stride, cut),
-            counts=(-(-hidden // (cut[0] * tiles.PANEL)), -(-batch // cut[1]), 1),
-            linear=bool(attrs.get("linear_before_reset", 0)),
+            y=_part(y.transposed((1, 0, 2, 3)), way) if wanted else None,
+            params=_params(attrs, way, direction, (batch, hidden), stride, cut)._replace(
+                y_step=y.strides[0]
+            ),
+            counts=cut.counts(batch, hidden),
+            scratch=cut.scratch,
+            linear=linear,
         )
-        _run(b, layer, order, _STEPS[attrs["cell"]], (batch, hidden))
+        if cut.all_steps:
+            params = layer.params._replace(steps=steps)
+            everything = _Step(layer.fed, params, layer.first, layer.last, layer.y)
+            _EMITS[attrs["cell"]](b, layer, everything)
+        else:
+            _one_by_one(b, layer, _EMITS[attrs["cell"]])
     return [y, *lasts][: len(results)]
 
 
@@ -139,18 +153,26 @@ def _half(vector: Tensor, first: int, count: int) -> Tensor:
 
 
 def _params(
-    attrs: Any, way: int, batch: int, hidden: int, stride: int, cut: tuple[int, int]
+    attrs: Any,
+    way: int,
+    direction: str,
+    sizes: tuple[int, int],
+    stride: int,
+    cut: tiles.RecurrentTiles,
 ) -> StepParams:
     functions = [*attrs["activations"][way], *(("tanh", 0.0, 0.0),) * 3][:3]
     (f, f_alpha, f_beta), (g, g_alpha, g_beta), (last, last_alpha, last_beta) = functions
     clip = attrs.get("clip")
     return StepParams(
-        batch=batch,
-        hidden=hidden,
+        batch=sizes[0],
+        hidden=sizes[1],
         packed_stride=stride,
         step=0,
-        tile_panels=cut[0],
-        tile_rows=cut[1],
+        steps=1,
+        backward=int(direction == "reverse"),
+        y_step=0,
+        tile_panels=cut.panels,
+        tile_rows=cut.rows,
         clip=math.inf if clip is None else float(clip),
         coupled=int(bool(attrs.get("input_forget", 0))),
         f=FUNCTIONS[f],
@@ -165,71 +187,56 @@ def _params(
     )
 
 
-# Emits one step: (builder, layer, its part of `fed`, parameters, old states, new states, its y).
-_Step = Callable[
-    [Builder, _Layer, Tensor, StepParams, Sequence[Tensor], Sequence[Tensor], "Tensor | None"], None
-]
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One step of a layer, or all: its part of `fed`, states to read and to write, its y."""
+
+    fed: Tensor
+    params: StepParams
+    old: Sequence[Tensor]
+    new: Sequence[Tensor]
+    y: Tensor | None
 
 
-def _run(
-    b: Builder, layer: _Layer, order: Sequence[int], step: _Step, shape: tuple[int, int]
-) -> None:
+def _one_by_one(b: Builder, layer: _Layer, emit: _Emit) -> None:
+    steps, shape = layer.fed.shape[0], layer.first[0].shape
     buffers = [[b.transient(FLOAT32, shape) for _ in layer.first] for _ in range(2)]
     states = layer.first
-    for number, index in enumerate(order):
-        final = number == len(order) - 1
-        new = layer.last if final else buffers[number % 2]
-        params = layer.params._replace(step=index)
-        step(b, layer, _part(layer.fed, index), params, states, new, layer.y[index])
+    for number in range(steps):
+        index = steps - 1 - number if layer.params.backward else number
+        new = layer.last if number == steps - 1 else buffers[number % 2]
+        y = None if layer.y is None else _part(layer.y, index)
+        params = layer.params._replace(step=index, y_step=0)
+        emit(b, layer, _Step(_part(layer.fed, index), params, states, new, y))
         states = new
 
 
-def _rnn(
-    b: Builder,
-    layer: _Layer,
-    fed: Tensor,
-    params: StepParams,
-    old: Sequence[Tensor],
-    new: Sequence[Tensor],
-    y: Tensor | None,
-) -> None:
-    operands = (fed, layer.packed, layer.bias, old[0], layer.lens, new[0], y)
-    b.emit(F32_RNN_STEP, layer.counts, params, operands)
+def _rnn(b: Builder, layer: _Layer, step: _Step) -> None:
+    operands = (step.fed, layer.packed, layer.bias, *step.old, layer.lens, *step.new, step.y)
+    b.emit(F32_RNN_STEP, layer.counts, step.params, operands, layer.scratch)
 
 
-def _lstm(
-    b: Builder,
-    layer: _Layer,
-    fed: Tensor,
-    params: StepParams,
-    old: Sequence[Tensor],
-    new: Sequence[Tensor],
-    y: Tensor | None,
-) -> None:
-    operands = (fed, layer.packed, layer.bias, layer.peepholes, *old, layer.lens, *new, y)
-    b.emit(F32_LSTM_STEP, layer.counts, params, operands)
+def _lstm(b: Builder, layer: _Layer, step: _Step) -> None:
+    weights = (step.fed, layer.packed, layer.bias, layer.peepholes)
+    operands = (*weights, *step.old, layer.lens, *step.new, step.y)
+    b.emit(F32_LSTM_STEP, layer.counts, step.params, operands, layer.scratch)
 
 
-def _gru(
-    b: Builder,
-    layer: _Layer,
-    fed: Tensor,
-    params: StepParams,
-    old: Sequence[Tensor],
-    new: Sequence[Tensor],
-    y: Tensor | None,
-) -> None:
-    weights = (fed, layer.packed, layer.bias)
+def _gru(b: Builder, layer: _Layer, step: _Step) -> None:
+    weights = (step.fed, layer.packed, layer.bias)
     if layer.linear:
-        b.emit(F32_GRU_STEP, layer.counts, params, (*weights, old[0], layer.lens, new[0], y))
+        operands = (*weights, *step.old, layer.lens, *step.new, step.y)
+        b.emit(F32_GRU_STEP, layer.counts, step.params, operands, layer.scratch)
         return
-    z, reset = b.transient(FLOAT32, new[0].shape), b.transient(FLOAT32, new[0].shape)
-    b.emit(F32_GRU_GATES, layer.counts, params, (*weights, old[0], z, reset))
-    operands = (*weights, reset, z, old[0], layer.lens, new[0], y)
-    b.emit(F32_GRU_OUTPUT, layer.counts, params, operands)
+    z, reset = (b.transient(FLOAT32, step.new[0].shape) for _ in range(2))
+    b.emit(F32_GRU_GATES, layer.counts, step.params, (*weights, *step.old, z, reset))
+    operands = (*weights, reset, z, *step.old, layer.lens, *step.new, step.y)
+    b.emit(F32_GRU_OUTPUT, layer.counts, step.params, operands)
 
 
-_STEPS: dict[str, _Step] = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}
+# Emits one step.
+_Emit = Callable[[Builder, _Layer, _Step], None]
+_EMITS: dict[str, _Emit] = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}
 
 
 FLOATS: dict[str, Lowering] = {

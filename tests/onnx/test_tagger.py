@@ -1,0 +1,53 @@
+"""Recurrent taggers as PyTorch exports them: all on kernels, as onnxruntime computes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import tilework
+from tests.onnx.tagger import TAGS, tagger
+
+pytestmark = pytest.mark.onnx
+
+
+def compared(content: bytes, x: Any, threads: int) -> str:
+    """Asserts that both give the same; the plan."""
+    (wanted,) = onnxruntime.InferenceSession(content).run(None, {"x": x})
+    options = tilework.SessionOptions(intra_op_num_threads=threads)
+    with tilework.InferenceSession(content, options) as session:
+        (found,) = session.run(None, {"x": x})
+        assert session.where() == "kernel"
+        text = str(session.plan())
+    assert found.shape == (*x.shape[:2], TAGS)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    return text
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize(("batch", "steps"), [(1, 1), (1, 23), (5, 12)])
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_tagger(kind: str, batch: int, steps: int, threads: int) -> None:
+    ids = np.random.default_rng(steps).integers(0, 50, (batch, steps))
+    compared(tagger(kind, 12, 20, words=50), ids.astype(np.int64), threads)
+
+
+@pytest.mark.parametrize(
+    ("kind", "threads", "dispatches"),
+    # On two threads each direction of a layer is one dispatch, in a tile; on four each step is cut.
+    [("LSTM", 1, 4), ("GRU", 2, 4), ("LSTM", 2, 4), ("LSTM", 4, 4 * 30)],
+)
+def test_all_steps_are_one_dispatch_where_directions_occupy_the_threads(
+    kind: str, threads: int, dispatches: int
+) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 30, 12), np.float32)
+    text = compared(tagger(kind, 12, 20), x, threads)
+    assert text.count(f"f32_{kind.lower()}_step ") == dispatches
+
+
+def test_more_steps_than_a_plan_has_room_for() -> None:
+    x = np.random.default_rng(0).standard_normal((1, 5000, 3), np.float32)
+    compared(tagger("LSTM", 3, 4), x, 2)
