@@ -1,4 +1,4 @@
-"""What exports in float16 hold beside what is elementwise: on the device, near float32's results."""
+"""What exports in float16 hold beside elementwise operations: on the device, near float32."""
 
 from __future__ import annotations
 
