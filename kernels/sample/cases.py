@@ -39,6 +39,7 @@ def blank(count: int) -> Array:
 def grid_sample(
     mode: str, padding: str, corners: int, shape: tuple[int, ...] = (2, 5, 4, 6),
     out: tuple[int, ...] = (3, 7), gap: int = 0, tile: int = 5, special: bool = False,
+    planes: int = 0,
 ) -> Case:  # fmt: skip
     rank = len(shape) - 2
     x = values(*shape)
@@ -51,13 +52,14 @@ def grid_sample(
     y = OPS["grid_sample"].reference(attrs, x, grid)[0]
     points, extents = int(np.prod(out)), (*(1,) * (3 - rank), *shape[2:])
     params = GridSampleParams(
-        shape[0], shape[1], points, rank, extents, shape[1] + gap, tile,
-        Interpolation[mode.upper()], Beyond[padding.upper()], corners,
+        shape[0], shape[1], points, rank, extents, shape[1] + gap, planes,
+        tile, Interpolation[mode.upper()], Beyond[padding.upper()], corners,
     )  # type: ignore[arg-type]  # fmt: skip
     return Case(
         F32_GRID_SAMPLE, (up(shape[0] * points, tile), 1, 1), params,
-        [gapped(last(x), shape[1] + gap), grid.ravel(), blank(y.size)], {2: last(y).ravel()}, CLOSE,
-        note=f"{mode} {padding} {corners} {shape} {special}",
+        [x.ravel() if planes else gapped(last(x), shape[1] + gap), grid.ravel(), blank(y.size)],
+        {2: y.ravel() if planes else last(y).ravel()}, CLOSE,
+        note=f"{mode} {padding} {corners} {shape} {special} {planes}",
     )  # fmt: skip
 
 
@@ -151,6 +153,9 @@ MODES = list(product(("nearest", "linear", "cubic"), ("zeros", "border", "reflec
 CASES: list[Case] = [
     *(grid_sample(*mode) for mode in MODES),
     *(grid_sample(*mode, special=True) for mode in MODES[::3]),
+    *(grid_sample(*mode, special=True, planes=1) for mode in MODES[1::3]),
+    grid_sample("linear", "zeros", 0, shape=(2, 3, 3, 4, 5), out=(2, 3, 2), planes=1),
+    grid_sample("linear", "border", 0, shape=(3, 1, 4, 5), planes=1, tile=100),
     *(grid_sample(*mode, shape=(1, 3, 3, 4, 5), out=(2, 3, 2)) for mode in MODES[::2]),
     *(grid_sample("linear", outside, 1, shape=(2, 2, 9), out=(5,))
       for outside in ("zeros", "border", "reflection")),

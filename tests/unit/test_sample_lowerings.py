@@ -33,6 +33,17 @@ def test_grid_sample(mode: str, padding: str) -> None:
     assert on_device(check(m.graph(flat, deep), feeds, rtol=1e-4))
 
 
+def test_grid_sample_of_few_channels() -> None:
+    m = Maker()
+    attrs: dict[str, Any] = {"mode": "linear", "padding": "border", "align_corners": 0}
+    grid = m.input("g", [2, 3, 9, 2])
+    y = m.op("grid_sample", m.input("x", [2, 3, 6, 7]), grid, **attrs)
+    z = m.op("grid_sample", m.op("transpose", m.input("z", [2, 7, 6, 1]), perm=(0, 3, 2, 1)), grid,
+             **attrs)  # fmt: skip
+    feeds = {"x": f32(2, 3, 6, 7), "g": f32(2, 3, 9, 2), "z": f32(2, 7, 6, 1)}
+    assert on_device(check(m.graph(y, z), feeds, rtol=1e-4))
+
+
 def test_grid_sample_reads_what_a_convolution_made() -> None:
     m = Maker()
     made = m.op("relu", m.op("transpose", m.input("x", [1, 6, 7, 8]), perm=(0, 3, 1, 2)))

@@ -17,7 +17,7 @@ from tilework.ir.opdefs.conv import conv_window
 from tilework.ir.opdefs.registry import Info
 from tilework.ir.opdefs.sample import regular_places
 from tilework.plan.builder import Builder, is_constant
-from tilework.plan.layout import channels_last, first
+from tilework.plan.layout import Pixels, channels_last, first, is_channels_last
 from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.conv import conv, three
 from tilework.plan.lowerings.matmul import matmul
@@ -25,6 +25,7 @@ from tilework.plan.lowerings.matmul import matmul
 GRID_WORK = 65536  # by sample.wit
 BIN_WORK = 8192
 DEFORM_WORK = 16384
+PLANES = 6  # channels for which turning an image around costs more than it saves
 AXES = 3
 MOST_SAMPLES = 4096
 
@@ -37,7 +38,7 @@ def _tile(b: Builder, items: int, work: int, each: int) -> tuple[int, int]:
 
 
 def grid_sample(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """Samples at a grid's places, channels last."""
+    """Samples at a grid's places, channels last but where there are few."""
     x, grid = inputs
     assert x is not None and grid is not None
     if x.dtype is not FLOAT32 or grid.dtype is not FLOAT32:
@@ -47,8 +48,10 @@ def grid_sample(b: Builder, node: Node, inputs: Operands, results: Sequence[Info
     if rank > AXES:
         return f"no kernel for {rank} spatial axes"
     mode = Interpolation[attrs["mode"].upper()]
-    source, grid = channels_last(b, x), b.dense(grid)
-    y = b.new(FLOAT32, (shape[0], *shape[2:], shape[1]))
+    planes = shape[1] <= PLANES and not is_channels_last(x)
+    grid = b.dense(grid)
+    source = Pixels(b.dense(x), 1) if planes else channels_last(b, x)
+    y = b.new(FLOAT32, shape if planes else (shape[0], *shape[2:], shape[1]))
     points = count(shape[2:])
     pixels = {"nearest": 1, "linear": 2, "cubic": 4}[attrs["mode"]] ** rank
     each, tiles = _tile(b, shape[0] * points, GRID_WORK, (shape[1] + 32) * pixels)
@@ -59,6 +62,7 @@ def grid_sample(b: Builder, node: Node, inputs: Operands, results: Sequence[Info
         axes=rank,
         input=three(x.shape[2:], 1),
         x_pixel=source.pixel,
+        planes=int(planes),
         tile_points=each,
         mode=mode,
         outside=Beyond[attrs["padding"].upper()],
@@ -66,7 +70,7 @@ def grid_sample(b: Builder, node: Node, inputs: Operands, results: Sequence[Info
     )
     counts = (tiles if y.size else 0, 1, 1)
     b.emit(kernels.F32_GRID_SAMPLE, counts, params, (source.tensor, grid, y))
-    return [y.transposed(first(len(shape)))]
+    return [y if planes else y.transposed(first(len(shape)))]
 
 
 def roi_align(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
