@@ -41,7 +41,7 @@ def test_the_other_models_are_whole(name: str) -> None:
     assert all(n in (extent, 0) for extent, n in zip(made.dims, declared, strict=True))
 
 
-def test_every_case_of_the_issue_is_there() -> None:
+def test_every_case_is_there() -> None:
     names = [case["name"] for case in bench.cases(1)]
     assert len(names) == len(set(names)) == 41
     assert {case for case, _ in bench.RATIOS} <= set(names)
