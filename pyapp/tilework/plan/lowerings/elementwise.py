@@ -206,6 +206,10 @@ def cast(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
     target = results[0].dtype
     if target is x.dtype:
         return [x]
+    if (x.dtype.wide or target.wide) and (x.dtype in CAST or target in CAST):
+        from tilework.plan.lowerings import narrow  # loaded where it is needed
+
+        return narrow.cast(b, node, inputs, results)
     if x.dtype not in CAST or target not in CAST:
         return f"no kernel to cast {x.dtype} to {target}"
     run, like = dense_run(b, x)
