@@ -144,3 +144,43 @@ def test_what_an_activation_cannot_be_is_said() -> None:
     content, _ = model("RNN", 1, 4, {"b"}, {"activations": ["Gelu"]}, seed=1)
     with pytest.raises(tilework.InvalidGraph, match="activation 'gelu' is none of relu"):
         tilework.InferenceSession(content)
+
+
+@pytest.mark.parametrize("way", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_weights_of_bytes(way: str, per_channel: bool) -> None:
+    """DynamicQuantizeLSTM as its definition says; one sequence, for onnxruntime makes bytes of each
+    thread's sequences by a range of their own."""
+    draw = np.random.default_rng(3)
+    ways, features, hidden = (2 if way == "bidirectional" else 1), 6, 12
+    sizes = {"w": (ways, features, 4 * hidden), "r": (ways, hidden, 4 * hidden)}
+    stored: dict[str, Any] = {
+        name: draw.integers(-127, 128, shape).astype(np.int8) for name, shape in sizes.items()
+    }
+    for name in "wr":
+        each = (ways, 4 * hidden) if per_channel else (ways,)
+        stored[f"{name}_scale"] = draw.uniform(0.002, 0.008, each).astype(np.float32)
+        stored[f"{name}_zero"] = np.zeros(each, np.int8)
+    stored["b"] = draw.normal(size=(ways, 8 * hidden)).astype(np.float32) / 4
+    x = draw.normal(size=(7, 1, features)).astype(np.float32)
+    feeds = {"x": x, "h": draw.normal(size=(ways, 1, hidden)).astype(np.float32)}
+    inputs = ["x", "w", "r", "b", "", "h", "", "", "w_scale", "w_zero", "r_scale", "r_zero"]
+    outputs = ["y", "last_h", "last_c"]
+    node = helper.make_node(
+        "DynamicQuantizeLSTM", inputs, outputs, domain="com.microsoft", hidden_size=hidden,
+        direction=way,
+    )  # fmt: skip
+    graph = helper.make_graph(
+        [node],
+        "bytes",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, a.shape) for n, a in feeds.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in stored.items()],
+    )
+    opsets = [helper.make_opsetid("", 14), helper.make_opsetid("com.microsoft", 1)]
+    content = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    wanted = onnxruntime.InferenceSession(content).run(None, feeds)
+    with tilework.InferenceSession(content) as session:
+        found = session.run(None, feeds)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

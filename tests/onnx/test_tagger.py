@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from onnxruntime.quantization import quantize_dynamic
 
 import tilework
 from tests.onnx.tagger import TAGS, tagger
@@ -51,3 +53,18 @@ def test_all_steps_are_one_dispatch_where_directions_occupy_the_threads(
 def test_more_steps_than_a_plan_has_room_for() -> None:
     x = np.random.default_rng(0).standard_normal((1, 5000, 3), np.float32)
     compared(tagger("LSTM", 3, 4), x, 2)
+
+
+def test_a_tagger_that_onnxruntime_has_quantised(tmp_path: Path) -> None:
+    """Its LSTMs become DynamicQuantizeLSTM, its product one of bytes."""
+    whole, small = tmp_path / "tagger.onnx", tmp_path / "small.onnx"
+    whole.write_bytes(tagger("LSTM", 12, 20))
+    quantize_dynamic(whole, small, op_types_to_quantize=["LSTM", "MatMul"])
+    content = small.read_bytes()
+    assert b"DynamicQuantizeLSTM" in content
+    x = np.random.default_rng(0).standard_normal((1, 9, 12), np.float32)
+    (wanted,) = onnxruntime.InferenceSession(content).run(None, {"x": x})
+    with tilework.InferenceSession(content) as session:
+        (found,) = session.run(None, {"x": x})
+    # A sum that is rounded otherwise moves a byte of the next step's state by one.
+    np.testing.assert_allclose(found, wanted, rtol=1e-2, atol=5e-3)

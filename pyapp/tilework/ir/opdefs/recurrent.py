@@ -65,7 +65,8 @@ ACTIVATIONS: Mapping[str, tuple[_Function, float | None, float | None]] = {
 }
 
 
-def _infer(node: Node, infos: Sequence[Info | None]) -> list[Info]:
+def infer_recurrent(node: Node, infos: Sequence[Info | None]) -> list[Info]:
+    """(y, last states) for x, w, r, b, lens, h, c and p; InvalidArgument where they disagree."""
     x, w, r, b, lens, h, c, p = [*infos, *(None,) * 8][:8]
     assert x is not None and w is not None and r is not None
     floats = [info for info in (x, w, r, b, h, c, p) if info is not None]
@@ -94,13 +95,37 @@ def _infer(node: Node, infos: Sequence[Info | None]) -> list[Info]:
     return found[: len(node.outputs)]
 
 
+# A product with a direction's weights.
+Product: TypeAlias = Callable[[Array], Array]
+
+
 def _reference(attrs: Attrs, x: Array, w: Array, r: Array, *rest: Array | None) -> Any:
+    wide = np.float32 if x.dtype.itemsize < 4 else x.dtype
+    # The inputs' part of all steps is computed at once.
+    fed = [np.matmul(x.astype(wide), one.T.astype(wide)) for one in w]
+    matrices = [one.T.astype(wide) for one in r]
+    return run_directions(attrs, x.dtype, fed, [_by(one) for one in matrices], matrices, rest)
+
+
+def _by(matrix: Array) -> Product:
+    return lambda h: np.asarray(h @ matrix)
+
+
+def run_directions(
+    attrs: Attrs,
+    dtype: Any,
+    fed: Sequence[Array],
+    products: Sequence[Product],
+    matrices: Sequence[Array],
+    rest: Sequence[Array | None],
+) -> Any:
+    """All steps of each direction, whose weights are `products`, and `matrices` (hidden, gates ×
+    hidden) for a cell that takes them gate by gate."""
     b, lens, h, c, p = [*rest, *(None,) * 5][:5]
-    dtype = x.dtype
-    wide = np.float32 if dtype.itemsize < 4 else dtype
+    wide = fed[0].dtype
     cell = CELLS[attrs["cell"]]
-    steps, batch, _ = x.shape
-    ways, _, hidden = r.shape
+    steps, batch, _ = fed[0].shape
+    ways, hidden = len(fed), matrices[0].shape[0]
 
     def given(array: Array | None, *shape: int) -> Array:
         return np.zeros(shape, wide) if array is None else array.astype(wide)
@@ -114,15 +139,14 @@ def _reference(attrs: Attrs, x: Array, w: Array, r: Array, *rest: Array | None) 
         layer = _Layer(
             attrs,
             [_function(*one) for one in attrs["activations"][way]],
-            r[way].astype(wide),
+            products[way],
+            matrices[way],
             bias[way],
             peepholes[way],
         )
-        # The inputs' part of all steps at once.
-        fed = np.matmul(x.astype(wide), w[way].T.astype(wide))
         states = [state[way] for state in first[: cell.states]]
         for step in range(steps) if direction == "forward" else reversed(range(steps)):
-            new = _STEPS[attrs["cell"]](layer, fed[step], states)
+            new = _STEPS[attrs["cell"]](layer, fed[way][step], states)
             y[step, way] = new[0]
             if lens is not None:
                 live = (step < lens)[:, None]
@@ -146,12 +170,14 @@ class _Layer:
         self,
         attrs: Attrs,
         functions: Sequence[Callable[[Array], Array]],
+        product: Product,
         r: Array,
         b: Array,
         p: Array,
     ) -> None:
         self.functions = functions
-        self.r = r.T
+        self.product = product
+        self.r = r
         self.b = b
         self.p = p
         self.linear = bool(attrs.get("linear_before_reset", 0))
@@ -167,7 +193,7 @@ def _rnn(layer: _Layer, fed: Array, states: Sequence[Array]) -> list[Array]:
     """h = f(x W + h R + Wb + Rb)"""
     w_bias, r_bias = np.split(layer.b, 2)
     (h,) = states
-    return [layer.functions[0](layer.clipped(fed + h @ layer.r + w_bias + r_bias))]
+    return [layer.functions[0](layer.clipped(fed + layer.product(h) + w_bias + r_bias))]
 
 
 def _gru(layer: _Layer, fed: Array, states: Sequence[Array]) -> list[Array]:
@@ -190,7 +216,7 @@ def _lstm(layer: _Layer, fed: Array, states: Sequence[Array]) -> list[Array]:
     f, g, last = layer.functions
     h, c = states
     w_bias, r_bias = np.split(layer.b, 2)
-    i, o, forget, new = np.split(fed + h @ layer.r + w_bias + r_bias, 4, axis=1)
+    i, o, forget, new = np.split(fed + layer.product(h) + w_bias + r_bias, 4, axis=1)
     p_i, p_o, p_f = np.split(layer.p, 3)
     i = f(layer.clipped(i + p_i * c))
     forget = 1 - i if layer.coupled else f(layer.clipped(forget + p_f * c))
@@ -205,4 +231,4 @@ _STEPS: Mapping[str, Callable[[_Layer, Array, Sequence[Array]], list[Array]]] = 
     "lstm": _lstm,
 }
 
-define("recurrent", (3, 8), _infer, quiet(_reference), outputs=3)
+define("recurrent", (3, 8), infer_recurrent, quiet(_reference), outputs=3)

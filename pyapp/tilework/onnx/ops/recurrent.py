@@ -7,7 +7,7 @@ from typing import Any
 
 from tilework.ir.opdefs.recurrent import ACTIVATIONS, CELLS, Activation
 from tilework.onnx.context import Context, OnnxNode
-from tilework.onnx.ops.table import operator
+from tilework.onnx.ops.table import MICROSOFT, operator
 
 _DIRECTIONS = {
     "forward": ("forward",),
@@ -31,7 +31,16 @@ def lstm(ctx: Context, node: OnnxNode) -> Sequence[str]:
     return _layer(ctx, node, "lstm", input_forget=node.attrs.get("input_forget", 0))
 
 
-def _layer(ctx: Context, node: OnnxNode, cell: str, **attrs: Any) -> Sequence[str]:
+@operator("DynamicQuantizeLSTM", (3, 12), MICROSOFT)
+def dynamic_quantize_lstm(ctx: Context, node: OnnxNode) -> Sequence[str]:
+    """Inputs of LSTM, w and r of bytes, then scale and zero of each."""
+    coupled = node.attrs.get("input_forget", 0)
+    return _layer(ctx, node, "lstm", "quantized_recurrent", input_forget=coupled)
+
+
+def _layer(
+    ctx: Context, node: OnnxNode, cell: str, op: str = "recurrent", **attrs: Any
+) -> Sequence[str]:
     direction = str(node.attrs.get("direction", "forward")).lower()
     if direction not in _DIRECTIONS:
         raise ctx.invalid(f"direction {direction!r}; forward, reverse and bidirectional are known")
@@ -45,7 +54,7 @@ def _layer(ctx: Context, node: OnnxNode, cell: str, **attrs: Any) -> Sequence[st
     states = CELLS[cell].states
     wanted = max((n + 1 for n in range(1 + states) if node.wants(n)), default=1)
     results = ctx.emit_many(
-        "recurrent",
+        op,
         inputs,
         wanted,
         {
