@@ -85,9 +85,10 @@ class Growing:
         number = _number(other)
         if number is None:
             return NotImplemented
-        if number <= 0:
-            self.growth.pin("a division by what is not positive")
-            return self.value // number
+        if number < 0:
+            return -self // -number
+        if number == 0:
+            raise ZeroDivisionError("division of what grows by 0")
         # What divides evenly comes out of the quotient.
         even = {atom: factor // number for atom, factor in self.terms if factor % number == 0}
         rest = {atom: factor for atom, factor in self.terms if factor % number}

@@ -247,7 +247,10 @@ class CommandBuffer:
             needs = self._needs
             needs.extend(Need() for _ in range(bindable.index + 1 - len(needs)))
             need = needs[bindable.index]
-            need.nbytes = max(need.nbytes, bindable.offset + bindable.nbytes)
+            end = bindable.offset + bindable.nbytes
+            need.nbytes = max(need.nbytes, at_hand(end))
+            if self._growth is not None:
+                need.ends[self._growth.index(end)] = None
             need.access |= access
             need.usage |= usage
             return bindable.index, bindable.offset, bindable.nbytes

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tilework.core.errors import DeviceLost, InvalidArgument, OutOfRange
-from tilework.core.growing import Growing, Growth, at_hand
+from tilework.core.growing import Growing, Growth
 from tilework.hal._abi import BINDING_FORMAT, BINDING_SIZE
 from tilework.hal.buffer import Buffer, refuse_use
 from tilework.hal.executable import Executable
@@ -45,6 +45,7 @@ class Need:
     """What a program asks of the buffer behind a slot."""
 
     nbytes: int = 0
+    ends: dict[int, None] = field(default_factory=dict)  # in a growth's table: nbytes is the most
     access: Access = field(default_factory=lambda: Access(0))
     usage: Usage = field(default_factory=lambda: Usage(0))
 
@@ -94,13 +95,8 @@ class Program:
         self.image = image
         self.state = state
         self.slot_table = slot_table
-        self.slot_extents = tuple(at_hand(need.nbytes) for need in needs)
-        self._growing_needs: list[tuple[Need, int]] = []
+        self.slot_extents = tuple(need.nbytes for need in needs)
         self._growth = growth
-        if growth is not None:
-            self._growing_needs = [(n, growth.growth.index(n.nbytes)) for n in needs]
-            for need in needs:
-                need.nbytes = at_hand(need.nbytes)
         self.commands = commands
         self.regions = regions
         self.implicit = implicit
@@ -123,8 +119,8 @@ class Program:
         if self._growth is None or self.in_flight:
             raise InvalidArgument(f"{self!r} does not grow, or is in flight")
         self.image.device.driver.write(self.image.address, self._growth.at(values))
-        for need, index in self._growing_needs:
-            need.nbytes = values[index]
+        for need in self._needs:
+            need.nbytes = max([values[index] for index in need.ends], default=0)
         self.forget_bindings()  # the state has the commands' numbers as well
 
     @property

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tilework.core.dtypes import BOOL, DType
+from tilework.core.growing import grows
 from tilework.core.shapes import broadcast
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Array, Attrs, Infer, Info, define, fail
@@ -90,6 +91,8 @@ def broadcast_infos(node: Node, infos: Sequence[Info]) -> tuple[int, ...]:
 
 def one(value: Any, dtype: Any = None) -> tuple[Array]:
     """A reference's single result, as an array even where NumPy gives a scalar."""
+    if isinstance(value, np.ndarray) and value.dtype == object and grows(*value.flat):
+        return (value,)
     return (np.asarray(value, dtype=dtype),)
 
 

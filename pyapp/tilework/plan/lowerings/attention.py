@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import BOOL, FLOAT32, INT64, DType
-from tilework.core.growing import most
+from tilework.core.dtypes import BOOL, FLOAT32, INT64
 from tilework.core.shapes import broadcast_two
 from tilework.hal.kernels.attention import F32_ATTENTION, AttentionParams
 from tilework.hal.kernels.move import APPEND_ROWS, AppendParams
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Array, Info
 from tilework.plan import tiles
+from tilework.plan.bands import banded
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.elementwise import binary, compare, where
@@ -259,28 +259,6 @@ def _hiding(
     whole = broadcast_two(mask.shape, seen.shape)
     assert whole is not None  # infer has checked it
     return _one(binary(b, Node("add", (), ()), (mask, seen), (Info(FLOAT32, whole),)))
-
-
-def banded(
-    b: Builder,
-    extents: tuple[int, int],
-    before: int,
-    hidden: Callable[[Array], Array],
-    number: float,
-    dtype: DType,
-) -> Tensor:
-    """(rows, keys): `number` where `hidden` says so of how far a key lies ahead of its query, else
-    0. Query i is key `before` + i.
-
-    With lengths that grow it is a view of one constant, farther left the longer they are.
-    """
-    rows, keys = extents
-    room = most(before)
-    wide = room + most(keys - before)
-    ahead = np.arange(wide) - room - np.arange(rows)[:, None]
-    zero = np.zeros((), dtype.numpy)
-    bias = b.local(np.where(hidden(ahead), np.asarray(number, dtype.numpy), zero), dtype)
-    return replace(bias, shape=(rows, keys), offset=room - before)
 
 
 def _added(b: Builder, seen: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from tilework.core.dtypes import BOOL
 from tilework.ir.graph import Node
 from tilework.ir.narrow import convert
 from tilework.ir.opdefs.registry import Info
+from tilework.plan.bands import banded
 from tilework.plan.builder import Builder, is_constant
 from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.elementwise import where
@@ -51,8 +52,10 @@ def triangle(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) 
     attrs: Any = node.attrs
     if is_constant(x):
         return "computed once"  # where the plan's constants do not reach
-    kept = np.tri(x.shape[-2], x.shape[-1], attrs["k"] - bool(attrs["upper"]), dtype=bool)
-    inside = b.local(~kept if attrs["upper"] else kept, BOOL)
+    kept = np.greater_equal if attrs["upper"] else np.less_equal
+    rows, columns = x.shape[-2:]
+    first = max(-rows, min(attrs["k"], columns))
+    inside = banded(b, (rows, columns), first, lambda ahead: kept(ahead, 0), True, BOOL)
     zero = b.local(convert(np.zeros(1), x.dtype), x.dtype)
     return where(b, Node("where", (), ()), (inside, x, zero), results)
 

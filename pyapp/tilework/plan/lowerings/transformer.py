@@ -18,9 +18,10 @@ from tilework.ir.opdefs.transformer import (
     from_the_start,
     padding_spans,
 )
+from tilework.plan.bands import banded
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Lowering, Operands
-from tilework.plan.lowerings.attention import apart, appended, banded
+from tilework.plan.lowerings.attention import apart, appended
 from tilework.plan.lowerings.elementwise import binary, compare, logical, where
 from tilework.plan.lowerings.move import gather
 from tilework.plan.tensor import Tensor
