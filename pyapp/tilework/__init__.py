@@ -9,6 +9,7 @@ when they are first used.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from tilework.core.errors import (
     TileworkError,
     Unsupported,
 )
+from tilework.core.sources import read_sources
 
 if TYPE_CHECKING:
     from tilework.engine.handle import DeviceHandle
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
         SessionOptions,
     )
     from tilework.onnx.session import InferenceSession
+
+if sys.platform == "emscripten":
+    read_sources(__path__)
 
 __version__ = "0.1.0"
 
