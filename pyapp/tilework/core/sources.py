@@ -1,9 +1,9 @@
-"""How a page imports tilework: its modules' sources, and nothing else, from folders read once.
+"""How a page imports tilework: its modules' sources and nothing else, from folders read once.
 
-Python looks for compiled code before it reads a source. In a page there is none, since a wheel brings
-sources and nobody may write beside them, and to be told so is dear: a missing file is an exception
-in JavaScript, which unwinds all of Python's frames. A third of the time that a page imports was
-spent on files, most of it on those that are not there. What a module does is Python's own loader's.
+Python looks for compiled code before it reads a source. In a page there is none: a wheel brings
+sources, and nobody writes beside them. To be told so is dear, for a missing file is an exception in
+JavaScript, through all of Python's frames: a seventh of the time to a session's first result. What
+a module is and does remains to Python's own loader.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
-from os import listdir
+from pathlib import Path
 from types import CodeType, ModuleType
 
 
@@ -27,15 +27,13 @@ class _Folder(FileFinder):
 
     def __init__(self, path: str) -> None:
         super().__init__(path, (_Source, SOURCE_SUFFIXES))
-        self.invalidate_caches()
+        self._names = _names(path)
 
     def invalidate_caches(self) -> None:
         super().invalidate_caches()
-        self._names = frozenset(listdir(self.path))
+        self._names = _names(self.path)
 
-    def find_spec(
-        self, fullname: str, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
         name = fullname.rpartition(".")[2]
         path = f"{self.path}/{name}"
         inside: list[str] | None = None
@@ -49,21 +47,26 @@ class _Folder(FileFinder):
         )
 
 
-def read_sources(package: Sequence[str]) -> None:
+def _names(folder: str) -> frozenset[str]:
+    return frozenset(one.name for one in Path(folder).iterdir())
+
+
+def read_sources(package: Sequence[str]) -> bool:
     """From here on the modules of a package (its `__path__`) come from their sources.
 
-    Does nothing where the package has compiled code, as after `pip install` or `pyodide py-compile`.
+    False, and nothing done, where the package brings compiled code, as after `pyodide py-compile`.
     """
     (root,) = package
-    names = listdir(root)
+    names = _names(root)
     if "__pycache__" in names or "__init__.py" not in names:
-        return
+        return False
 
-    def folder(path: str) -> FileFinder:
+    def folder(path: str) -> _Folder:
         if path != root and not path.startswith(f"{root}/"):
             raise ImportError(path)
         return _Folder(path)
 
     sys.path_hooks.insert(0, folder)
-    for path in (root, f"{root}/core"):  # as far as it is imported by now
-        sys.path_importer_cache[path] = folder(path)
+    for path in [p for p in sys.path_importer_cache if p == root or p.startswith(f"{root}/")]:
+        del sys.path_importer_cache[path]
+    return True

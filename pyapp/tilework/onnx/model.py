@@ -48,18 +48,18 @@ class LoadedModel:
 
 
 def load_graph(
-    data: bytes | bytearray | memoryview,
+    data: bytes | bytearray | memoryview | ModelProto,
     external: ExternalData | None = None,
     given: Mapping[str, Constant] | None = None,
 ) -> LoadedModel:
-    """Read a model.
+    """Read a model, from its bytes or what `parse` has made of them.
 
     `external` says where external data lies; constants in it get `external=(offset, nbytes)` into
     the session's buffer. `given` stand for initializers, whatever the file holds. Raises
     InvalidProtobuf, InvalidGraph, NotImplemented (unknown operators, opsets, dtypes: all operators
     that are missing are listed), InvalidArgument or NoSuchFile.
     """
-    model = parse(ModelProto, data)
+    model = data if isinstance(data, ModelProto) else parse(ModelProto, data)
     if model.graph is None:
         raise InvalidProtobuf("ModelProto: has no graph; the file is not an ONNX model")
     opsets = _opsets(model)

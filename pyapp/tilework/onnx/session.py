@@ -86,7 +86,7 @@ class InferenceSession(Scoped):
             files = external_data if external_data is not None else options.files or None
             source = Source(path_or_bytes, files, self._device, given)
             held = {name: _constant(value) for name, value in given.items()}
-            model = load_graph(source.data, source.external, held)
+            model = load_graph(source.proto, source.external, held)
             self._model: LoadedModel = override(model, source.data, *options.free_dimensions)
         if options.optimized_model_filepath:
             Path(options.optimized_model_filepath).write_bytes(source.data)

@@ -17,7 +17,7 @@ from tilework.core.errors import InvalidArgument, InvalidProtobuf, NoSuchFile
 from tilework.engine.devices import Buffer, Device
 from tilework.onnx.external import ExternalData, Piece, check_location
 from tilework.onnx.foreign import what_it_is
-from tilework.onnx.proto import GraphProto, ModelProto, parse
+from tilework.onnx.proto import ModelProto, parse
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 Given: TypeAlias = "Bytes | str | os.PathLike[str] | Buffer"
@@ -129,7 +129,7 @@ class _Mapped:
 
 
 class Source:
-    """A model's bytes in `data`, the places of its weights in `external`."""
+    """A model's bytes in `data`, parsed in `proto`, the places of its weights in `external`."""
 
     def __init__(
         self, model: object, given: External, device: Device, known: Collection[str] = ()
@@ -149,7 +149,8 @@ class Source:
                 f"external_data is a {type(given).__name__}; expected a device buffer or a dict "
                 "from location to bytes, path or device buffer"
             )
-        locations = _locations(_graph(self.data, name), known)
+        self.proto = _parsed(self.data, name)
+        locations = _locations(self.proto, known)
         self.external: ExternalData | None = None
         if not locations:
             return
@@ -281,22 +282,24 @@ class _Pieced:
         return result
 
 
-def _graph(data: Bytes, name: str) -> GraphProto:
-    """InvalidProtobuf says what the bytes are instead, where that can be told."""
+def _parsed(data: Bytes, name: str) -> ModelProto:
+    """A model with a graph; InvalidProtobuf says what the bytes are instead."""
     try:
-        graph, reason = parse(ModelProto, data).graph, "has no graph; the file is not an ONNX model"
+        model = parse(ModelProto, data)
+        if model.graph is not None:
+            return model
+        reason = "has no graph; the file is not an ONNX model"
     except InvalidProtobuf as error:
-        graph, reason = None, str(error)
-    if graph is None:
-        other = what_it_is(data)
-        raise InvalidProtobuf(f"{name} is {other}" if other else f"{name}: {reason}")
-    return graph
+        reason = str(error)
+    other = what_it_is(data)
+    raise InvalidProtobuf(f"{name} is {other}" if other else f"{name}: {reason}")
 
 
-def _locations(graph: GraphProto, known: Collection[str]) -> list[str]:
+def _locations(model: ModelProto, known: Collection[str]) -> list[str]:
     """The locations that the model's initializers name, in order, but for those that are known."""
+    assert model.graph is not None  # `_parsed` sees to it
     found: dict[str, None] = {}
-    for tensor in graph.initializer:
+    for tensor in model.graph.initializer:
         if tensor.data_location == 1 and tensor.name not in known:
             for entry in tensor.external_data:
                 if entry.key == "location":

@@ -61,6 +61,8 @@ _Found: TypeAlias = dict[str, AnyValue]
 
 def match(editor: Editor, root: Node, pattern: Op) -> Match | None:
     """The first way in which the pattern fits with its root at `root`, or None."""
+    if not _may_fit(editor, root, pattern):  # most do not, and this says so in no time
+        return None
     for found in _node(editor, root, pattern, {}):
         inner: list[Node] = found["inner"]
         ids = {id(node) for node in inner}
@@ -77,6 +79,18 @@ def match(editor: Editor, root: Node, pattern: Op) -> Match | None:
                 {k[1:]: v for k, v in found.items() if k[0] == "o"},
             )
     return None
+
+
+def _may_fit(editor: Editor, node: Node | None, pattern: Op) -> bool:
+    """Whether the operations are the pattern's, whatever its names stand for."""
+    if node is None or node.op != pattern.op:
+        return False
+    for at, inner in enumerate(pattern.inputs):
+        if isinstance(inner, Op):
+            names = node.inputs if node.op in COMMUTATIVE else node.inputs[at : at + 1]
+            if not any(_may_fit(editor, editor.producer(name), inner) for name in names):
+                return False
+    return True
 
 
 def _node(editor: Editor, node: Node, pattern: Op, found: _Found) -> Iterator[_Found]:
