@@ -11,12 +11,14 @@ from tests.kernels.harness import INVALID_PARAMS, TOO_SHORT, Case, Tolerance, up
 from tilework.core.dtypes import BFLOAT16
 from tilework.hal.kernels.convert import (
     CAST,
+    F32_STEPS,
     NARROW_HALF,
     WIDEN_HALF,
     CastParams,
     ElementType,
     Half,
     HalfParams,
+    StepsParams,
 )
 from tilework.ir.narrow import bits_of, narrow, of_bits, widen
 
@@ -139,6 +141,25 @@ def between(form: Half) -> Array:
     return np.concatenate([np.nextafter(middle, low), middle, np.nextafter(middle, high), -middle])
 
 
+def stepped(count: int, steps: int, tile: int = 50) -> Case:
+    """Random steps; numbers at them, next to them and without any order."""
+    rng = np.random.default_rng(count + steps)
+    at = np.unique(rng.standard_normal(4 * steps).astype(np.float32))[:steps]
+    x = np.concatenate([[np.nan, -np.nan, 0.0, -0.0, np.inf, -np.inf], at, np.nextafter(at, -9),
+                        rng.standard_normal(count)])[:count].astype(np.float32)  # fmt: skip
+    x[1:2] = np.copysign(x[1:2], -1)
+    bits = at.view(np.int32)
+    keys = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int32)
+    codes = rng.integers(0, 256, len(at) + 1).astype(np.uint8)
+    y = codes[np.searchsorted(at, x, side="right")]
+    y = np.where(np.isnan(x), np.where(np.signbit(x), 9, 7), y).astype(np.uint8)
+    params = StepsParams(count, len(at), tile, 7, 9)
+    bindings = [x, keys, codes, np.zeros(count, np.uint8)]
+    return Case(F32_STEPS, (up(count, tile), 1, 1), params, bindings, {3: y},
+                note=f"{count} {steps}")  # fmt: skip
+
+
+STEPPED = stepped(200, 15)
 ALL_CODES = np.arange(1 << 16, dtype=np.uint16)
 HALVES: list[Case] = [
     *(widened(form, ALL_CODES, "all") for form in Half),
@@ -152,6 +173,14 @@ HALVES: list[Case] = [
 ]  # fmt: skip
 CASES: list[Case] = [
     *HALVES,
+    STEPPED,
+    *(stepped(count, steps) for count, steps in ((0, 3), (1, 0), (30, 1), (90, 2), (4000, 1024))),
+    *(Case(F32_STEPS, (1, 1, 1), STEPPED.params._replace(**one), STEPPED.bindings,
+           status=INVALID_PARAMS, note=f"{one}")
+      for one in ({"tile_elements": 0}, {"steps": 1025})),
+    *(Case(F32_STEPS, (1, 1, 1), STEPPED.params,
+           [b if i != cut or b is None else b[:-1] for i, b in enumerate(STEPPED.bindings)],
+           status=TOO_SHORT, note=f"binding {cut} too short") for cut in range(4)),
     *(cast(s, t, 101, 32) for s in T for t in T),
     *(cast(s, t, n, 1 << 20) for n in (0, 1, 2, 3, 5, 15, 17)
       for s, t in ((T.FLOAT32, T.INT64), (T.BOOLEAN, T.FLOAT32), (T.INT64, T.INT32))),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.graphs import Maker, f32, run_device
-from tilework.core.dtypes import BY_NAME, FLOAT16, FLOAT32, INT64, UINT8, DType
+from tilework.core.dtypes import BY_NAME, FLOAT16, FLOAT32, FLOAT64, INT64, UINT8, DType
 from tilework.ir.narrow import bits_of, convert, of_bits
 from tilework.plan.plan import Draft
 from tilework.plan.step import HostStep
@@ -56,8 +56,30 @@ def test_to_few_bits(dtype: DType, source: DType) -> None:
     assert bits_of(found).tolist() == bits_of(convert(x, dtype)).tolist()
 
 
-def test_to_floats_of_a_byte_stays_on_the_host() -> None:
-    x = f32(20)
-    found, why = cast(x, FLOAT32, FLOATS[0])
-    assert why == ["no kernel to cast float32 to float8e4m3fn"]
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("saturate", [0, 1])
+@pytest.mark.parametrize("rounding", ["up", "down", "nearest"])
+def test_to_floats_of_a_byte(dtype: DType, saturate: int, rounding: str) -> None:
+    values = convert(of_bits(np.arange(16 if dtype.bits else 256, dtype=np.uint8), dtype), FLOAT32)
+    values = np.sort(np.abs(values[np.isfinite(values)]))
+    near = np.concatenate([values, (values[1:] + values[:-1]) / 2])
+    with np.errstate(over="ignore"):
+        x = np.concatenate([
+            near, np.nextafter(near, np.float32(0)), np.nextafter(near, np.float32(np.inf)),
+            np.float32([0, np.nan, np.inf, 1e-45, 3e38, 450, 464, 465, 61440, 61441, 7, 6]),
+            f32(500, scale=100),
+        ]).astype(np.float32)  # fmt: skip
+    x = np.concatenate([x, -x])
+    m = Maker()
+    y = m.op("cast", m.input("x", [x.size]), to=dtype.name, saturate=saturate, rounding=rounding)
+    (found,), draft = run_device(m.graph(y), {"x": x})
+    assert not reasons(draft)
+    wanted = convert(x, dtype, bool(saturate), rounding)
+    assert bits_of(found).tolist() == bits_of(wanted).tolist()
+
+
+def test_from_doubles_stays_on_the_host() -> None:
+    x = f32(20).astype(np.float64)
+    found, why = cast(x, FLOAT64, FLOATS[0])
+    assert why == ["no kernel to cast float64 to float8e4m3fn"]
     assert bits_of(found).tolist() == bits_of(convert(x, FLOATS[0])).tolist()
