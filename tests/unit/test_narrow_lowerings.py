@@ -66,7 +66,7 @@ def test_to_floats_of_a_byte(dtype: DType, saturate: int, rounding: str) -> None
     with np.errstate(over="ignore"):
         x = np.concatenate([
             near, np.nextafter(near, np.float32(0)), np.nextafter(near, np.float32(np.inf)),
-            np.float32([0, np.nan, np.inf, 1e-45, 3e38, 450, 464, 465, 61440, 61441, 7, 6]),
+            np.array([0, np.nan, np.inf, 1e-45, 3e38, 450, 464, 465, 61440, 61441, 7, 6]),
             f32(500, scale=100),
         ]).astype(np.float32)  # fmt: skip
     x = np.concatenate([x, -x])

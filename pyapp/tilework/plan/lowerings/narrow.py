@@ -84,7 +84,7 @@ def steps(dtype: DType, saturate: bool, rounding: str) -> tuple[Array, Array]:
     all_codes: Array = np.arange(1 << (dtype.bits or 8), dtype=np.uint8)
     known = widen(of_bits(all_codes, dtype)).astype(np.float32)
     known = known[~np.isnan(known)]
-    ends = np.float32([-np.inf, -0.0, 0.0, np.inf])
+    ends: Array = np.array([-np.inf, -0.0, 0.0, np.inf], np.float32)
     keys = np.unique(np.concatenate([_keys(known), _keys(-known), _keys(ends)]))
     low, high = keys[:-1].copy(), keys[1:].copy()
     first, last = coded(low), coded(high)
@@ -100,7 +100,7 @@ def _rounded(b: Builder, node: Node, x: Tensor, target: DType) -> Tensor:
     attrs: Any = node.attrs
     saturate, rounding = bool(attrs.get("saturate", 1)), str(attrs.get("rounding", "up"))
     places, codes = steps(target, saturate, rounding)
-    nans = np.copysign(np.float32([np.nan, np.nan]), np.float32([1, -1]))
+    nans: Array = np.copysign(np.array([np.nan] * 2, np.float32), np.array([1, -1], np.float32))
     nan, minus = bits_of(narrow(nans, target, saturate, rounding)).tolist()
     run, like = dense_run(b, x)
     y = b.new(target, run.shape)
