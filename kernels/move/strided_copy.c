@@ -5,9 +5,9 @@
 // index space are left alone. Two indices must not have the same target.
 // Tile: x = tile_columns of the last extent, y = tile_rows of the product of the others.
 //
-// Four ways, chosen by the strides: runs (last stride 1 on both sides), for 4-byte elements whose last
-// target stride and last but one source stride are 1 blocks of 4 x 4, or, when two or three of them
-// lie densely in the target, lines interleaved; one by one.
+// Five ways, chosen by the strides: runs (last stride 1 on both sides); where the last target stride
+// and the last but one source stride are 1, columns of 1-byte elements and of 4-byte elements blocks of
+// 4 x 4, or, when two or three lie densely in the target, lines interleaved; one by one.
 #include "bindings.h"
 #include "copy.h"
 #include "move.h"
@@ -94,6 +94,20 @@ static void interleave(const uint32_t *source, int32_t cs, uint32_t *target, uin
     for (uint32_t i = 0; i < lines; i++) *target++ = source[(int32_t)r + (int32_t)i * cs];
 }
 
+// The same of bytes, a column after the other: columns may be as few as a picture's three channels.
+static void transpose_bytes(const uint8_t *source, int32_t cs, uint8_t *target, int32_t rt,
+                            uint32_t rows, uint32_t columns) {
+  for (uint32_t c = 0; c < columns; c++, source += cs, target++) {
+    uint8_t *to = target;
+    uint32_t r = 0;
+    for (; r + 4 <= rows; r += 4, to += 4 * rt) {
+      uint8_t a = source[r], b = source[r + 1], e = source[r + 2], f = source[r + 3];
+      to[0] = a, to[rt] = b, to[2 * rt] = e, to[3 * rt] = f;
+    }
+    for (; r < rows; r++, to += rt) *to = source[r];
+  }
+}
+
 #define ONE_BY_ONE(T)                                                                            \
   {                                                                                              \
     const T *from = (const T *)source;                                                           \
@@ -152,7 +166,8 @@ uint32_t strided_copy(const tw_dispatch *d, const tw_tile *t) {
   const uint32_t n = columns.last - columns.first;
   rows r = rows_at(p, span.first);
   r.source += columns.first * (uint32_t)ss, r.target += columns.first * (uint32_t)st;
-  const int run = ss == 1 && st == 1, block = size == 4 && st == 1 && p->source_strides[4] == 1;
+  const int run = ss == 1 && st == 1;
+  const int block = (size == 4 || size == 1) && st == 1 && p->source_strides[4] == 1;
   const int dense = p->target_strides[4] == (int32_t)n && (n == 2 || n == 3);
   for (uint32_t row = span.first; row < span.last;) {
     const uint8_t *from = source + r.source * size;
@@ -163,7 +178,9 @@ uint32_t strided_copy(const tw_dispatch *d, const tw_tile *t) {
     } else if (block) {
       count = p->sizes[4] - r.index[4];
       if (count > span.last - row) count = span.last - row;
-      if (dense)
+      if (size == 1)
+        transpose_bytes(from, ss, to, p->target_strides[4], count, n);
+      else if (dense)
         interleave((const uint32_t *)from, ss, (uint32_t *)to, count, n);
       else
         transpose((const uint32_t *)from, ss, (uint32_t *)to, p->target_strides[4], count, n);

@@ -3,9 +3,9 @@
 //
 // a         (m, k) bytes, rows `lda` apart
 // packed_b  panels of 8 columns as i8_gemm_pack_b writes them (panel.h); 16 bytes
-// a_zero, a_scale  one, or (m) with by_row;  b_zero, b_scale  one, or (n)
+// a_zero    one, or (m) with by_row;  a_scale  one;  b_zero, b_scale  one, or (n)
 // y_scale, y_zero  one each, of targets of bytes
-// bias      (n), or (m) with by_row: f32, or i32 for targets of bytes;  residual (m, n) f32
+// bias      (n): f32, or i32 for targets of bytes;  residual (m, n) f32
 // c         (m, n), rows `ldc` apart
 // Tile: x = `tile_n` columns, y = `tile_m` rows, z = matrix of the batch. Scratch: quant.wit.
 //
@@ -35,6 +35,7 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
   const gemm_params *p = d->params;
   if (p->tile_m == 0 || p->tile_n == 0 || p->tile_n % TW_COLUMNS ||
       p->activation > QUANT_ACTIVATION_SIGMOID || p->target > QUANT_TARGET_SIGNED_BYTE ||
+      (p->by_row && p->target != QUANT_TARGET_INT) ||
       d->binding_count != I8_GEMM_BINDINGS)
     return TW_INVALID_PARAMS;
   uint64_t row = (uint64_t)t->y * p->tile_m, column = (uint64_t)t->x * p->tile_n;
@@ -50,13 +51,13 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
   uint64_t c0 = (uint64_t)t->z * p->c_stride;
   uint32_t size = p->target >= QUANT_TARGET_BYTE ? 1 : 4;
   uint64_t by_row = p->by_row ? (uint64_t)t->z * p->row_stride : 0;
-  uint64_t per_row = p->by_row ? by_row + p->m : 1, biases = p->by_row ? per_row : p->n;
+  uint64_t per_row = p->by_row ? by_row + p->m : 1;
   if (!within(&b[I8_GEMM_A], a0 + row * p->lda, rows, p->lda, p->k, 1) ||
       !within(&b[I8_GEMM_PACKED_B], b0 + column / TW_COLUMNS * bytes, 1, 0, panels * bytes, 1) ||
       !within(&b[I8_GEMM_C], c0 + row * p->ldc + column, rows, p->ldc, width, size) ||
-      !fits(&b[I8_GEMM_A_ZERO], per_row, 1) || !fits(&b[I8_GEMM_A_SCALE], per_row, 4) ||
+      !fits(&b[I8_GEMM_A_ZERO], per_row, 1) || !fits(&b[I8_GEMM_A_SCALE], 1, 4) ||
       !fits(&b[I8_GEMM_B_ZERO], p->n, 1) || !fits(&b[I8_GEMM_B_SCALE], p->n, 4) ||
-      (bias->length && bias->length / 4 < biases) ||
+      (bias->length && bias->length / 4 < p->n) ||
       (residual->length &&
        !within(residual, c0 + row * p->ldr + column, rows, p->ldr, width, 4)))
     return TW_BINDING_TOO_SHORT;

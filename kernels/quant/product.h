@@ -19,8 +19,8 @@ typedef struct work {
   const gemm_params *p;
   const tw_dispatch *d;
   uint32_t row, rows;          // of C: the tile's first, and how many
-  uint32_t by_row;             // where this matrix's numbers by row begin
-  uint32_t by_column;          // the same of what is one for each column
+  uint32_t by_row;             // where this matrix's zeros by row begin
+  uint32_t by_column;          // where what is one for each column begins
   uint32_t padded;             // k
   uint32_t a_flip;             // what A's bytes, and their zero, are xored with
   int a_signed;                // after that
@@ -32,6 +32,7 @@ typedef struct work {
   int32_t *row_sums;           // 0 when B's zeros are 0
   uint8_t *c;                  // this matrix's
   const float *residual;       // this matrix's, or 0
+  tw_requantiser q;            // of targets of bytes
 } work;
 
 // What all rows of a panel share.
@@ -146,14 +147,14 @@ static void gather_columns(const work *w, const tw_head *head, uint32_t column, 
   }
   words_at(&b[I8_GEMM_B_SCALE], w->by_column + column, c->width, one, c->factors);
   c->biases[0] = c->biases[1] = none;
-  if (!p->by_row) words_at(&b[I8_GEMM_BIAS], w->by_column + column, c->width, none, c->biases);
+  words_at(&b[I8_GEMM_BIAS], w->by_column + column, c->width, none, c->biases);
   v128_t za = wasm_i32x4_splat(w->a_zero);
-  v128_t scale = p->by_row ? one : wasm_f32x4_splat(float_at(&b[I8_GEMM_A_SCALE], 0));
+  v128_t scale = wasm_f32x4_splat(float_at(&b[I8_GEMM_A_SCALE], 0));
   for (int h = 0; h < 2; h++) {
     c->sums[h] = wasm_v128_load(head->sums + 4 * h);
     c->start[h] = wasm_i32x4_mul(c->sums[h], za);
     c->factors[h] = wasm_f32x4_mul(c->factors[h], scale);
-    if (!p->by_row && p->target >= QUANT_TARGET_BYTE)
+    if (p->target >= QUANT_TARGET_BYTE)
       c->factors[h] = wasm_f32x4_div(
           c->factors[h], wasm_f32x4_splat(float_at(&b[I8_GEMM_Y_SCALE], 0)));
   }
@@ -199,26 +200,6 @@ TW_INLINE void correct(const work *w, const columns *c, uint32_t i, int by_row, 
     x[h] = wasm_i32x4_sub(x[h], wasm_i32x4_mul(c->zeros[h], all));
 }
 
-// The scales' product and the bias of a row; what is one for all rows is in the columns.
-TW_INLINE void row_terms(const work *w, const columns *c, uint32_t i, int by_row, v128_t factor[2],
-                         v128_t start[2]) {
-  TW_UNROLLED for (int h = 0; h < 2; h++) {
-    factor[h] = c->factors[h];
-    start[h] = c->biases[h];
-  }
-  if (!by_row) return;
-  const tw_binding *b = w->d->bindings;
-  uint32_t row = w->by_row + w->row + i;
-  v128_t scale = wasm_f32x4_splat(float_at(&b[I8_GEMM_A_SCALE], row));
-  v128_t bias = start[0];
-  if (b[I8_GEMM_BIAS].length)
-    bias = wasm_v128_load32_splat((const float *)b[I8_GEMM_BIAS].data + row);
-  TW_UNROLLED for (int h = 0; h < 2; h++) {
-    factor[h] = wasm_f32x4_mul(factor[h], scale);
-    start[h] = bias;
-  }
-}
-
 static void store_words(void *to, v128_t x[2], uint32_t width) {
   if (width == TW_COLUMNS) {
     wasm_v128_store(to, x[0]);
@@ -231,57 +212,80 @@ static void store_words(void *to, v128_t x[2], uint32_t width) {
   for (uint32_t j = 0; j < width; j++) ((int32_t *)to)[j] = words[j];
 }
 
-// `activation` and `by_row` are constants where this is inlined.
+// What the loops over rows need of the columns, where the compiler knows that nothing changes it.
+typedef struct terms {
+  v128_t start[2], factors[2];
+} terms;
+
+// `start` is what is added to the sums: of bytes the bias too, less what A's one zero takes.
+TW_INLINE terms terms_of(const work *w, const columns *c) {
+  int bytes = w->p->target >= QUANT_TARGET_BYTE;
+  terms t;
+  TW_UNROLLED for (int h = 0; h < 2; h++) {
+    v128_t none = wasm_i32x4_splat(0);
+    t.start[h] = wasm_i32x4_sub(bytes ? c->biases[h] : none, c->start[h]);
+    t.factors[h] = c->factors[h];
+  }
+  return t;
+}
+
+// A row's sums, and what B's zeros take.
+TW_INLINE void started(const work *w, const columns *c, const terms *t, const int32_t *sums,
+                       uint32_t i, v128_t x[2]) {
+  TW_UNROLLED for (int h = 0; h < 2; h++)
+    x[h] = wasm_i32x4_add(wasm_v128_load(sums + 4 * h), t->start[h]);
+  if (!w->row_sums) return;
+  v128_t all = wasm_i32x4_splat(w->row_sums[i] - (int32_t)w->p->k * w->a_zero);
+  TW_UNROLLED for (int h = 0; h < 2; h++)
+    x[h] = wasm_i32x4_sub(x[h], wasm_i32x4_mul(c->zeros[h], all));
+}
+
+// `activation` is a constant where this is inlined.
 TW_INLINE void finish_floats(const work *w, const columns *c, const int32_t *sums, uint32_t first,
                              uint32_t rows, float *to, const float *residual,
-                             quant_activation activation, int by_row) {
-  for (uint32_t i = 0; i < rows; i++, sums += TW_COLUMNS, to += w->p->ldc) {
-    v128_t x[2] = {wasm_v128_load(sums), wasm_v128_load(sums + 4)}, factor[2], start[2];
-    correct(w, c, first + i, by_row, x);
-    row_terms(w, c, first + i, by_row, factor, start);
+                             quant_activation activation) {
+  terms t = terms_of(w, c);
+  v128_t bias[2] = {c->biases[0], c->biases[1]};
+  uint32_t ldc = w->p->ldc, ldr = w->p->ldr, width = c->width;
+  for (uint32_t i = 0; i < rows; i++, sums += TW_COLUMNS, to += ldc) {
+    v128_t x[2];
+    started(w, c, &t, sums, first + i, x);
     TW_UNROLLED for (int h = 0; h < 2; h++) {
-      x[h] = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(x[h]), factor[h]);
-      x[h] = activate(wasm_f32x4_add(x[h], start[h]), activation);
+      x[h] = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(x[h]), t.factors[h]);
+      x[h] = activate(wasm_f32x4_add(x[h], bias[h]), activation);
     }
     if (residual) {
-      if (c->width == TW_COLUMNS) {
+      if (width == TW_COLUMNS) {
         x[0] = wasm_f32x4_add(x[0], wasm_v128_load(residual));
         x[1] = wasm_f32x4_add(x[1], wasm_v128_load(residual + 4));
       } else {
         float more[TW_COLUMNS] = {0};
-        for (uint32_t j = 0; j < c->width; j++) more[j] = residual[j];
+        for (uint32_t j = 0; j < width; j++) more[j] = residual[j];
         x[0] = wasm_f32x4_add(x[0], wasm_v128_load(more));
         x[1] = wasm_f32x4_add(x[1], wasm_v128_load(more + 4));
       }
-      residual += w->p->ldr;
+      residual += ldr;
     }
-    store_words(to, x, c->width);
+    store_words(to, x, width);
   }
 }
 
-// `by_row` is a constant where this is inlined.
-TW_INLINE void finish_bytes(const work *w, const columns *c, const int32_t *sums, uint32_t first,
-                            uint32_t rows, uint8_t *to, int by_row) {
-  const tw_binding *b = w->d->bindings;
-  int is_signed = w->p->target == QUANT_TARGET_SIGNED_BYTE;
-  tw_requantiser q = tw_requantiser_of(zero_at(&b[I8_GEMM_Y_ZERO], 0, 0, is_signed), w->p->least,
-                                       w->p->most, is_signed);
-  v128_t y_scale = wasm_f32x4_splat(float_at(&b[I8_GEMM_Y_SCALE], 0));
-  for (uint32_t i = 0; i < rows; i++, sums += TW_COLUMNS, to += w->p->ldc) {
-    v128_t x[2] = {wasm_v128_load(sums), wasm_v128_load(sums + 4)}, factor[2], start[2];
-    correct(w, c, first + i, by_row, x);
-    row_terms(w, c, first + i, by_row, factor, start);
-    TW_UNROLLED for (int h = 0; h < 2; h++) {
-      if (by_row) factor[h] = wasm_f32x4_div(factor[h], y_scale);
-      x[h] = tw_requantise_4(&q, wasm_i32x4_add(x[h], start[h]), factor[h]);
-    }
+static void finish_bytes(const work *w, const columns *c, const int32_t *sums, uint32_t first,
+                         uint32_t rows, uint8_t *to) {
+  terms t = terms_of(w, c);
+  tw_requantiser q = w->q;
+  uint32_t ldc = w->p->ldc, width = c->width;
+  for (uint32_t i = 0; i < rows; i++, sums += TW_COLUMNS, to += ldc) {
+    v128_t x[2];
+    started(w, c, &t, sums, first + i, x);
+    TW_UNROLLED for (int h = 0; h < 2; h++) x[h] = tw_requantise_4(&q, x[h], t.factors[h]);
     v128_t narrow = tw_narrow_8(&q, x[0], x[1]);
-    if (c->width == TW_COLUMNS) {
+    if (width == TW_COLUMNS) {
       wasm_v128_store64_lane(to, narrow, 0);
     } else {
       uint8_t bytes[16];
       wasm_v128_store(bytes, narrow);
-      for (uint32_t j = 0; j < c->width; j++) to[j] = bytes[j];
+      for (uint32_t j = 0; j < width; j++) to[j] = bytes[j];
     }
   }
 }
@@ -292,10 +296,7 @@ static __attribute__((noinline)) void finish(const work *w, const columns *c, co
   uint64_t at = (uint64_t)(w->row + first) * p->ldc + column;
   uint8_t *to = w->c;
   if (p->target >= QUANT_TARGET_BYTE) {
-    if (p->by_row)
-      finish_bytes(w, c, sums, first, rows, to + at, 1);
-    else
-      finish_bytes(w, c, sums, first, rows, to + at, 0);
+    finish_bytes(w, c, sums, first, rows, to + at);
     return;
   }
   if (p->target == QUANT_TARGET_INT) {
@@ -309,10 +310,7 @@ static __attribute__((noinline)) void finish(const work *w, const columns *c, co
   const float *residual = 0;
   if (w->residual) residual = w->residual + (uint64_t)(w->row + first) * p->ldr + column;
 #define FINISH(activation) \
-  if (p->by_row) \
-    finish_floats(w, c, sums, first, rows, (float *)to + at, residual, activation, 1); \
-  else \
-    finish_floats(w, c, sums, first, rows, (float *)to + at, residual, activation, 0)
+  finish_floats(w, c, sums, first, rows, (float *)to + at, residual, activation)
   switch (p->activation) {
     case QUANT_ACTIVATION_RELU: FINISH(QUANT_ACTIVATION_RELU); break;
     case QUANT_ACTIVATION_GELU: FINISH(QUANT_ACTIVATION_GELU); break;
@@ -364,11 +362,14 @@ static uint32_t multiply(work *w, const uint8_t *panel, uint32_t column, uint32_
   return TW_OK;
 }
 
-// What A's bytes are xored with, their sign after that and where their one zero is then.
+// What A's bytes are xored with, their sign after that, their zero then, and how bytes are made.
 static void take_form(work *w, const tw_head *head, int is_signed) {
   w->a_signed = head->form == TW_FORM_SIGNED;
   w->a_flip = (is_signed != 0) != w->a_signed ? 0x80 : 0;
   w->a_zero = zero_at(&w->d->bindings[I8_GEMM_A_ZERO], 0, w->a_flip, w->a_signed);
+  int to_signed = w->p->target == QUANT_TARGET_SIGNED_BYTE;
+  int32_t zero = zero_at(&w->d->bindings[I8_GEMM_Y_ZERO], 0, 0, to_signed);
+  w->q = tw_requantiser_of(zero, w->p->least, w->p->most, to_signed);
 }
 
 // Sums of A's rows, at `to`, where B has zeros.

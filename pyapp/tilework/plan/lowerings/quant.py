@@ -148,7 +148,7 @@ class Follow:
     y_zero: Tensor | None = None
     bias: Tensor | None = None
     residual: Tensor | None = None
-    by_row: int = 0  # 1: a's zero and scale, and the bias, are one for each row
+    by_row: int = 0  # 1: a's zeros are one for each row
     activation: Activation = Activation.NONE
     limits: tuple[int, int] = (0, 0)  # within which bytes stay
 
