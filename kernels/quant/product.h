@@ -321,6 +321,9 @@ static __attribute__((noinline)) void finish(const work *w, const columns *c, co
 #undef FINISH
 }
 
+// Rows whose sums are finished together: of short sums the call costs as much as a strip.
+#define PENDING 32
+
 // The rows of A, already staged and summed, by `width` columns from `column` on, whose panels begin at
 // `panel`.
 static uint32_t multiply(work *w, const uint8_t *panel, uint32_t column, uint32_t width) {
@@ -341,8 +344,9 @@ static uint32_t multiply(work *w, const uint8_t *panel, uint32_t column, uint32_
     if (form == TW_FORM_WIDE && !w->have_wide) widen(w);
     uint32_t most = form == TW_FORM_PAIRS ? TW_PAIRS_ROWS : TW_ROWS;
     uint32_t strips = (rows + most - 1) / most;
-    int32_t sums[TW_ROWS * TW_COLUMNS];
-    tw_strip s = {.k = w->padded, .b = (const int8_t *)(head + 1), .sums = sums};
+    int32_t sums[PENDING * TW_COLUMNS];
+    uint32_t pending = 0;
+    tw_strip s = {.k = w->padded, .b = (const int8_t *)(head + 1)};
     // All strips together read the next panel; the last one has none after it.
     s.ahead = panel + (j + TW_COLUMNS < width ? bytes : 0);
     s.ahead_step = 8 * TW_COLUMNS / strips;
@@ -353,10 +357,14 @@ static uint32_t multiply(work *w, const uint8_t *panel, uint32_t column, uint32_
     for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip, s.ahead += ahead) {
       strip = rows / strips + (n < rows % strips);
       s.a = (form == TW_FORM_WIDE ? (const uint8_t *)w->wide : w->a) + (size_t)i * s.lda;
+      s.sums = sums + pending * TW_COLUMNS;
       tw_strip_any(&s, form, strip);
       if (head->rest)
         tw_add_rest(&s, strip, head, tw_rest_indices(head, k), tw_rest_blocks(head, k));
-      finish(w, &c, sums, i, strip, column + j);
+      pending += strip;
+      if (n + 1 < strips && pending + TW_ROWS <= PENDING) continue;
+      finish(w, &c, sums, i + strip - pending, pending, column + j);
+      pending = 0;
     }
   }
   return TW_OK;

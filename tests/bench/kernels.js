@@ -17,6 +17,7 @@
  * @property {number[]} bindings  elements of each; 0 is absent
  * @property {number} scratch  bytes
  * @property {number} flops  operations of one run
+ * @property {[number, string][]} [given]  bindings whose bytes are known, in base64
  */
 
 const MODULES = 65536;
@@ -75,10 +76,16 @@ async function prepare(one, addresses) {
   const kernel = /** @type {(dispatch: number, tile: number) => number} */ (
     (await load(one.module))[one.kernel]
   );
+  const own = [...addresses];
+  for (const [index, text] of one.given ?? []) {
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    own[index] = allocate(bytes.length);
+    new Uint8Array(memory.buffer).set(bytes, own[index]);
+  }
   const params = allocate(one.params.length);
   new Uint8Array(memory.buffer).set(one.params, params);
   const bindings = allocate(8 * one.bindings.length);
-  one.bindings.forEach((n, i) => words.set([n ? addresses[i] : 0, 4 * n], bindings / 4 + 2 * i));
+  one.bindings.forEach((n, i) => words.set([n ? own[i] : 0, 4 * n], bindings / 4 + 2 * i));
   const dispatch = allocate(32);
   const [nx, ny, nz] = one.counts;
   words.set([nx, ny, nz, one.bindings.length, bindings, params, one.params.length, 0], dispatch / 4);
