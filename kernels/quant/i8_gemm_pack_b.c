@@ -131,6 +131,9 @@ static inline v128_t added(v128_t x, v128_t y, int positive) {
   return wasm_i16x8_add(wasm_i16x8_extadd_pairwise_i8x16(x), wasm_i16x8_extadd_pairwise_i8x16(y));
 }
 
+// A block of the rest costs as much as two and a half of its own: beyond a sixth WIDE is faster.
+#define MOST_SHARE 6
+
 #define MOST 128  // 255 * 128 <= 32767: the most that weights of one sign in a 16-bit sum may be
 
 // Whether a 16-bit sum of two groups of 4 steps, 4 columns, may saturate.
@@ -200,7 +203,7 @@ static int make_pairs(tw_head *head, uint32_t k) {
     cut(data + 32 * i, blocks + 32 * rest++);
   }
   head->rest = rest;
-  return 1;
+  return rest * MOST_SHARE <= 2 * eights;
 }
 
 uint32_t i8_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
