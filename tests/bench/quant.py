@@ -2,9 +2,9 @@
 
     PYTHONPATH=pyapp .venv/bin/python -m tests.bench.quant [milliseconds a case] [part of a title]
 
-Prints the table of kernels/quant/README.md. Weights are normal numbers as a quantiser scales them, by
-tensor, by channel, and so small that no sum saturates. Needs the compiled kernels (`python3 build.py build`) and a browser. Not a
-test: what it prints depends on the machine.
+Prints the table of kernels/quant/README.md. Weights are normal numbers as a quantiser scales them,
+by tensor, by channel, and so small that no sum saturates. Needs the compiled kernels (`python3
+build.py build`) and a browser. Not a test: what it prints depends on the machine.
 """
 
 from __future__ import annotations
