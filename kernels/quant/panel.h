@@ -40,7 +40,7 @@ static inline uint64_t tw_padded(uint32_t k) {
 }
 
 // Most blocks of the rest; a panel that needs more becomes WIDE.
-static inline uint64_t tw_most_rest(uint32_t k) { return (tw_padded(k) / 128 + 1) * 4; }
+static inline uint64_t tw_most_rest(uint32_t k) { return (tw_padded(k) / 256 + 1) * 4; }
 
 static inline uint64_t tw_order_length(uint32_t k) { return (tw_padded(k) / 8 + 3) / 4 * 4; }
 

@@ -31,7 +31,7 @@ def wide_panels(b: Array) -> Array:
     """int8 B (k, n) in panels of the form WIDE."""
     panels = []
     k, padded = b.shape[0], up(b.shape[0], 8) * 8
-    order, rest = up(padded, 32) * 16, (padded // 128 + 1) * 4
+    order, rest = up(padded, 32) * 16, (padded // 256 + 1) * 4
     for j in range(0, b.shape[1], 8):
         columns = np.zeros((padded, 8), np.int8)
         part = b[:, j : j + 8]

@@ -36,7 +36,7 @@ def padded(k: int) -> int:
 
 def panel_bytes(k: int) -> int:
     order = -(-padded(k) // 32) * 16
-    return 64 + padded(k) * 8 + order + (padded(k) // 128 + 1) * 4 * 36
+    return 64 + padded(k) * 8 + order + (padded(k) // 256 + 1) * 4 * 36
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def quant_packed_bytes(k: int, n: int) -> int:
     """Bytes of B (k, n) packed for i8_gemm: panel.h's heads, weights and room for their rest."""
     padded = -(-k // _QUANT_GROUP) * _QUANT_GROUP
     order = -(-padded // 32) * 16
-    return -(-n // PANEL) * (64 + padded * PANEL + order + (padded // 128 + 1) * 4 * 36)
+    return -(-n // PANEL) * (64 + padded * PANEL + order + (padded // 256 + 1) * 4 * 36)
 
 
 def quant_scratch(rows: int, k: int) -> int:
