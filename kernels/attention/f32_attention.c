@@ -13,12 +13,18 @@
 //
 // Scratch, in floats: keys turned into panels (block, head_size) | values in panels (block, wide) |
 // scores (16, block) | for each row of the tile `wide` sums, its maximum and its sum;
-// wide = value_size rounded up to 8, block = a multiple of 8: as many keys as fit, at least 8.
+// wide = value_size rounded up to 8, block = a multiple of 8: as many keys as fit, at least 8. Few
+// rows, as of a decoder's step, read keys and values where they lie; their panels stay unused.
 #include "attention.h"
 #include "math.h"
 #include "panels.h"
 
 #define GROUP 16  // query rows that share a pass over the keys' panels, which may come from L2
+
+// Rows that are done one by one: packing costs more than reading keys and values again. One row,
+// 1500 keys from memory, 6 heads of 64, us: 380 for 640 (desktop engine, one thread, 2026-11).
+#define FEW 3
+#define TOGETHER 64  // keys whose values stay in L1 while a row's features are done
 
 static const float zeros[TW_PANEL] = {0};
 
@@ -110,6 +116,73 @@ static void weigh(float *s, uint32_t keys, float scale, const float *mask, size_
   row->highest = high;
 }
 
+// Up to four elements, the rest 0.
+static inline v128_t some_of(const float *p, uint32_t n) {
+  return n >= 4 ? wasm_v128_load(p) : tw_load_tail(p, n);
+}
+
+// (sum of a, of b, of c, of d).
+static inline v128_t sums_of(v128_t a, v128_t b, v128_t c, v128_t d) {
+  v128_t ab = wasm_f32x4_add(wasm_i32x4_shuffle(a, b, 0, 4, 1, 5),
+                             wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+  v128_t cd = wasm_f32x4_add(wasm_i32x4_shuffle(c, d, 0, 4, 1, 5),
+                             wasm_i32x4_shuffle(c, d, 2, 6, 3, 7));
+  return wasm_f32x4_add(wasm_i32x4_shuffle(ab, cd, 0, 1, 4, 5),
+                        wasm_i32x4_shuffle(ab, cd, 2, 3, 6, 7));
+}
+
+// s[j] = q k_j for `count` keys; up to the end of their panel something is written.
+static void row_scores(float *s, const float *q, const float *k, size_t step, uint32_t size,
+                       uint32_t count) {
+  for (uint32_t j = 0; j < count; j += TW_PANEL) {
+    const float *key[TW_PANEL];
+    v128_t sum[TW_PANEL];
+    TW_UNROLLED for (uint32_t i = 0; i < TW_PANEL; i++) {
+      key[i] = k + (size_t)minimum(j + i, count - 1) * step;
+      sum[i] = tw_splat(0);
+    }
+    uint32_t f = 0;
+    for (; f + 4 <= size; f += 4) {
+      v128_t x = wasm_v128_load(q + f);
+      TW_UNROLLED for (uint32_t i = 0; i < TW_PANEL; i++)
+        sum[i] = tw_madd(x, wasm_v128_load(key[i] + f), sum[i]);
+    }
+    if (f < size)
+      TW_UNROLLED for (uint32_t i = 0; i < TW_PANEL; i++)
+        sum[i] = tw_madd(tw_load_tail(q + f, size - f), tw_load_tail(key[i] + f, size - f), sum[i]);
+    wasm_v128_store(s + j, sums_of(sum[0], sum[1], sum[2], sum[3]));
+    wasm_v128_store(s + j + 4, sums_of(sum[4], sum[5], sum[6], sum[7]));
+  }
+}
+
+// y[0 .. 4 n) = what stands there, unless `first`, plus weights times values; the last vector has
+// `last` elements.
+TW_INLINE void row_part(float *y, const float *weights, const float *v, size_t step, uint32_t count,
+                        const uint32_t n, uint32_t last, int first) {
+  v128_t sum[8];
+  TW_UNROLLED for (uint32_t i = 0; i < n; i++)
+    sum[i] = first ? tw_splat(0) : wasm_v128_load(y + 4 * i);
+  for (uint32_t j = 0; j < count; j++, v += step) {
+    v128_t x = wasm_v128_load32_splat(weights + j);
+    TW_UNROLLED for (uint32_t i = 0; i < n; i++)
+      sum[i] = tw_madd(x, some_of(v + 4 * i, n == 1 ? last : 4), sum[i]);
+  }
+  TW_UNROLLED for (uint32_t i = 0; i < n; i++) wasm_v128_store(y + 4 * i, sum[i]);
+}
+
+// Values come from memory once, in order: all features of some keys before the next keys.
+static void row_values(float *y, const float *weights, const float *v, size_t step, uint32_t count,
+                       uint32_t size, int first) {
+  for (uint32_t j = 0; j < count; j += TOGETHER) {
+    uint32_t n = minimum(count - j, TOGETHER), f = 0;
+    const float *w = weights + j, *x = v + j * step;
+    int fresh = first && j == 0;
+    for (; f + 32 <= size; f += 32) row_part(y + f, w, x + f, step, n, 8, 4, fresh);
+    for (; f + 16 <= size; f += 16) row_part(y + f, w, x + f, step, n, 4, 4, fresh);
+    for (; f < size; f += 4) row_part(y + f, w, x + f, step, n, 1, minimum(size - f, 4), fresh);
+  }
+}
+
 // Whether elements up to `last` lie in a binding.
 static int within(const tw_binding *b, uint64_t last) {
   return (last + 1) * sizeof(float) <= b->length;
@@ -162,6 +235,17 @@ uint32_t f32_attention(const tw_dispatch *d, const tw_tile *t) {
 
   for (uint32_t from = 0; from < keys; from += block) {
     uint32_t count = minimum(keys - from, block);
+    for (uint32_t i = 0; rows <= FEW && i < rows; i++) {
+      float *sum = sums + (size_t)i * wide;
+      row_scores(scores, q + (size_t)i * p->q_row, k + (size_t)from * p->k_row, p->k_row, size,
+                 count);
+      weigh(scores, count, p->scale,
+            m ? m + (size_t)i * p->mask_row + (size_t)from * p->mask_column : 0, p->mask_column,
+            &states[i], sum, wide, from == 0);
+      row_values(sum, scores, v + (size_t)from * p->v_row, p->v_row, count, p->value_size,
+                 from == 0);
+    }
+    if (rows <= FEW) continue;
     for (uint32_t j = 0; j < count; j += TW_PANEL)
       tw_pack_panel(turned + (size_t)j * size, k + (size_t)(from + j) * p->k_row, size, 1, p->k_row,
                     minimum(count - j, TW_PANEL));

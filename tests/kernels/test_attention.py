@@ -210,6 +210,28 @@ def test_random(build: str, seed: int, **fields: Any) -> None:
     run(Case(**fields), build, seed)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    queries=st.integers(1, 5),
+    keys=st.integers(1, 200),
+    size=st.integers(1, 70),
+    values=st.integers(1, 110),
+    batch=st.integers(1, 2),
+    heads=st.integers(1, 2),
+    layout=st.sampled_from(["fused", "separate"]),
+    mask=st.sampled_from([None, -1.5, LOWEST]),
+    rank=st.sampled_from(["key", "row", "all", "turned", "one"]),
+    masked=st.integers(0, 200),
+    tile_rows=st.integers(1, 5),
+    block=st.sampled_from([0, 8, 72]),
+    build=st.sampled_from(BUILDS),
+    seed=st.integers(0, 1 << 16),
+)
+def test_few_rows(build: str, seed: int, **fields: Any) -> None:
+    fields["masked"] = min(fields["masked"], fields["keys"])
+    run(Case(**fields), build, seed)
+
+
 @pytest.mark.parametrize("build", BUILDS)
 def test_average_of_a_fully_masked_row(build: str) -> None:
     """With the lowest finite number everywhere, weights are equal: exactly 1 / keys each."""
