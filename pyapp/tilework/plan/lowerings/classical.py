@@ -12,9 +12,8 @@ from tilework.core.dtypes import BOOL, FLOAT32, INT64
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant
-from tilework.plan.lowering import Lowered, Lowering, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands, number, step
 from tilework.plan.lowerings import elementwise, matmul, reduce
-from tilework.plan.lowerings.composed import number, step
 from tilework.plan.tensor import Tensor
 
 _NORMS = {"MAX": "reduce_max", "L1": "reduce_l1", "L2": "reduce_l2"}

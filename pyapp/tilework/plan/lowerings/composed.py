@@ -11,28 +11,11 @@ from tilework.core.dtypes import BOOL, FLOAT32, INT64
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant
-from tilework.plan.lowering import Lowered, Lowering, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands, number, step
 from tilework.plan.lowerings import elementwise, reduce, scan
 from tilework.plan.tensor import Tensor
 
 Formula: TypeAlias = Callable[[Builder, Node, Tensor, Sequence[Info]], Lowered]
-
-
-def step(
-    b: Builder, lowering: Lowering, op: str, info: Info, *operands: Tensor, **attrs: Any
-) -> Tensor:
-    """One step; its operands stay as they are, for others may read them."""
-    for tensor in operands:
-        b.live[tensor.storage] = b.live.get(tensor.storage, 0) + 1
-    made = lowering(b, Node(op, (), (), attrs), operands, [info])
-    assert not isinstance(made, str)  # the steps have kernels for float32 and bool
-    for tensor in operands:
-        b.live[tensor.storage] -= 1
-    return made[0]
-
-
-def number(b: Builder, value: float) -> Tensor:
-    return b.local(np.array([value], np.float32), FLOAT32)
 
 
 def _of_floats(formula: Formula, constants: bool = False) -> Lowering:

@@ -19,8 +19,7 @@ from tilework.ir.graph import Node
 from tilework.ir.narrow import bits_of, narrow, of_bits, widen
 from tilework.ir.opdefs.registry import Array, Info
 from tilework.plan.builder import Builder, is_constant
-from tilework.plan.lowering import Lowered, Operands
-from tilework.plan.lowerings.composed import step
+from tilework.plan.lowering import Lowered, Operands, step
 from tilework.plan.lowerings.elementwise import cast as plain
 from tilework.plan.lowerings.elementwise import dense_run, shaped
 from tilework.plan.lowerings.move import gathered

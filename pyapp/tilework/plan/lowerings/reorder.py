@@ -13,8 +13,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.pool import unpooled
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant
-from tilework.plan.lowering import Lowered, Lowering, Operands
-from tilework.plan.lowerings.composed import step
+from tilework.plan.lowering import Lowered, Lowering, Operands, step
 from tilework.plan.lowerings.elementwise import binary, compare, where
 from tilework.plan.lowerings.index import pick_rows
 from tilework.plan.lowerings.resample import pad
