@@ -143,9 +143,10 @@ static inline int saturates(v128_t x, v128_t y) {
   return wasm_v128_any_true(over);
 }
 
-static inline int eight_saturate(const int8_t *w) {
-  return saturates(wasm_v128_load(w), wasm_v128_load(w + 32)) ||
-         saturates(wasm_v128_load(w + 16), wasm_v128_load(w + 48));
+// Whether two fours may not be added up in 16 bits.
+static inline int eight_saturate(const int8_t *four, const int8_t *other) {
+  return saturates(wasm_v128_load(four), wasm_v128_load(other)) ||
+         saturates(wasm_v128_load(four + 16), wasm_v128_load(other + 16));
 }
 
 static inline int four_saturate(const int8_t *w) {
@@ -167,43 +168,50 @@ static void cut(int8_t *w, int8_t *rest) {
   }
 }
 
-static void swap(int8_t *a, int8_t *b) {
-  for (uint32_t i = 0; i < 64; i += 16) {
-    v128_t x = wasm_v128_load(a + i);
-    wasm_v128_store(a + i, wasm_v128_load(b + i));
-    wasm_v128_store(b + i, x);
+static void swap(int8_t *data, uint16_t *order, uint32_t i, uint32_t j) {
+  int8_t *a = data + 32 * i, *b = data + 32 * j;
+  for (uint32_t q = 0; q < 32; q += 16) {
+    v128_t x = wasm_v128_load(a + q);
+    wasm_v128_store(a + q, wasm_v128_load(b + q));
+    wasm_v128_store(b + q, x);
   }
+  uint16_t four = order[i];
+  order[i] = order[j];
+  order[j] = four;
 }
+
+#define TRIED 16  // fours among which one that fits is looked for
 
 // Makes a panel of the order (kp / 4, 8, 4) one of PAIRS; 0 when its rest is too long.
 static int make_pairs(tw_head *head, uint32_t k) {
   int8_t *data = (int8_t *)(head + 1);
-  uint32_t *order = (uint32_t *)tw_order(head, k);
+  uint16_t *order = (uint16_t *)tw_order(head, k);
   uint32_t *indices = (uint32_t *)tw_rest_indices(head, k);
   int8_t *blocks = (int8_t *)tw_rest_blocks(head, k);
-  uint32_t most = (uint32_t)tw_most_rest(k), rest = 0, eights = (uint32_t)tw_padded(k) / 8;
-  for (uint32_t i = 0; i < tw_order_length(k); i++) order[i] = i < eights ? 8 * i : 0;
-  uint32_t first = 0, last = eights;  // before `first` none saturates, from `last` on all do
-  while (first < last) {
-    if (!eight_saturate(data + 64 * first)) {
-      first++;
-      continue;
+  uint32_t most = (uint32_t)tw_most_rest(k), rest = 0, fours = (uint32_t)tw_padded(k) / 4;
+  if (fours > UINT16_MAX) return 0;
+  for (uint32_t i = 0; i < 2 * tw_order_length(k); i++) order[i] = (uint16_t)(i < fours ? i : 0);
+  // Before `first` fours are in twos, from `last` on none was found that fits.
+  uint32_t first = 0, last = fours;
+  while (first + 1 < last) {
+    uint32_t end = first + 1 + TRIED < last ? first + 1 + TRIED : last, other = first + 1;
+    while (other < end && eight_saturate(data + 32 * first, data + 32 * other)) other++;
+    if (other < end) {
+      if (other != first + 1) swap(data, order, first + 1, other);
+      first += 2;
+    } else {
+      swap(data, order, first, --last);
     }
-    last--;
-    swap(data + 64 * first, data + 64 * last);
-    uint32_t step = order[first];
-    order[first] = order[last];
-    order[last] = step;
   }
-  head->twos = first;
-  for (uint32_t i = 2 * first; i < 2 * eights; i++) {
+  head->twos = first / 2;
+  for (uint32_t i = first; i < fours; i++) {
     if (!four_saturate(data + 32 * i)) continue;
     if (rest == most) return 0;
-    indices[rest] = order[i / 2] / 4 + i % 2;
+    indices[rest] = order[i];
     cut(data + 32 * i, blocks + 32 * rest++);
   }
   head->rest = rest;
-  return rest * MOST_SHARE <= 2 * eights;
+  return rest * MOST_SHARE <= fours;
 }
 
 uint32_t i8_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {

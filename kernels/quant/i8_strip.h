@@ -76,12 +76,11 @@ TW_INLINE void tw_pairs_rows(const tw_strip *s, int rows) {
     TW_HIDE(b);
     (void)*ahead;
     ahead += ahead_step;
-    uint32_t step = order[n];
+    uint32_t step = 4 * (order[n] & 0xffff), other = 4 * (order[n] >> 16);
     v128_t b00 = wasm_v128_load(b), b01 = wasm_v128_load(b + 16);
     v128_t b10 = wasm_v128_load(b + 32), b11 = wasm_v128_load(b + 48);
     TW_UNROLLED for (int i = 0; i < rows; i++) {
-      const uint8_t *from = a[i] + step;
-      v128_t x = wasm_v128_load32_splat(from), y = wasm_v128_load32_splat(from + 4);
+      v128_t x = wasm_v128_load32_splat(a[i] + step), y = wasm_v128_load32_splat(a[i] + other);
       v128_t one = wasm_i16x8_add(wasm_i16x8_relaxed_dot_i8x16_i7x16(b00, x),
                                   wasm_i16x8_relaxed_dot_i8x16_i7x16(b10, y));
       sum[i][0] = wasm_i32x4_add(sum[i][0], wasm_i32x4_dot_i16x8(one, ones));
@@ -93,7 +92,7 @@ TW_INLINE void tw_pairs_rows(const tw_strip *s, int rows) {
   for (; n < s->k / 8; n++)
     TW_UNROLLED for (int h = 0; h < 2; h++, b += 32) {
       TW_HIDE(b);
-      uint32_t step = order[n] + 4 * (uint32_t)h;
+      uint32_t step = 4 * (h ? order[n] >> 16 : order[n] & 0xffff);
       v128_t b0 = wasm_v128_load(b), b1 = wasm_v128_load(b + 16);
       TW_UNROLLED for (int i = 0; i < rows; i++) {
         v128_t x = wasm_v128_load32_splat(a[i] + step);

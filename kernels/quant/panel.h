@@ -7,10 +7,10 @@
 // the rest, is the panel's form:
 //
 //   WIDE      (kp / 2, 8, 2)  products of 16 bits, i32x4.dot_i16x8_s: exact on every engine
-//   PAIRS     (kp / 8, 2, 8, 4)  pairs of byte products, added up in 16 bits: eight steps of k
-//                             after the other in an order of their own. First the `twos`, whose
-//                             products may be added over all eight steps, then those that saturate
-//                             beyond four. What would saturate even so is cut off, to the rest
+//   PAIRS     (kp / 8, 2, 8, 4)  pairs of byte products, added up in 16 bits: fours of steps of k,
+//                             two by two, in an order of their own. First the `twos`, whose products
+//                             may be added over all eight steps, then those that saturate beyond
+//                             four. What would saturate even so is cut off, to the rest
 //   UNSIGNED  (kp / 4, 8, 4)  i32x4.relaxed_dot where its second operand is all of u8
 //   SIGNED    (kp / 4, 8, 4)  the same where its second operand is all of i8
 //
@@ -49,7 +49,7 @@ static inline uint64_t tw_panel_bytes(uint32_t k) {
          tw_most_rest(k) * (4 + 32);
 }
 
-// Of PAIRS: the first step of k of each eight, as they lie.
+// Of PAIRS, for each two fours as they lie: which fours of k they are, the first in the low half.
 static inline const uint32_t *tw_order(const tw_head *head, uint32_t k) {
   return (const uint32_t *)((const uint8_t *)(head + 1) + tw_padded(k) * TW_COLUMNS);
 }

@@ -165,10 +165,12 @@ static int orderly(const tw_head *head, uint32_t k) {
   uint32_t padded = (uint32_t)tw_padded(k);
   if (head->rest > tw_most_rest(k) || head->twos > padded / 8) return 0;
   const uint32_t *order = tw_order(head, k), *rest = tw_rest_indices(head, k);
-  v128_t most = wasm_u32x4_splat(0);
+  v128_t most = wasm_u16x8_splat(0);
+  uint32_t last = padded / 4 - 1;
+  if (padded == 0 || last > UINT16_MAX) return padded == 0;
   for (uint32_t i = 0; i < tw_order_length(k); i += 4)
-    most = wasm_u32x4_max(most, wasm_v128_load(order + i));
-  if (wasm_v128_any_true(wasm_u32x4_gt(most, wasm_u32x4_splat(padded - 8)))) return 0;
+    most = wasm_u16x8_max(most, wasm_v128_load(order + i));
+  if (wasm_v128_any_true(wasm_u16x8_gt(most, wasm_u16x8_splat((uint16_t)last)))) return 0;
   for (uint32_t i = 0; i < head->rest; i++)
     if (rest[i] >= padded / 4) return 0;
   return 1;
