@@ -1,7 +1,8 @@
 // append_rows: a key-value cache with new rows behind those that it has, and 0 behind them.
 //
 // Bindings: past (batch, heads, held rows), new (batch, heads, fresh rows, by strides), lengths
-// (batch of i32, may be absent), present (batch, heads, whole rows); no overlap.
+// (batch of i32, may be absent), present (batch, heads, whole rows); no overlap, but that present may
+// be past if both have as many rows: then only the new ones are written.
 // Tile: x = head, y = sequence of the batch.
 #include "bindings.h"
 #include "copy.h"
@@ -31,11 +32,12 @@ uint32_t append_rows(const tw_dispatch *d, const tw_tile *t) {
   const uint8_t *new = TW_DATA(uint8_t, d, APPEND_ROWS_NEW) + t->y * p->new_batch +
                        t->x * p->new_head;
   uint8_t *present = TW_DATA(uint8_t, d, APPEND_ROWS_PRESENT) + line * p->whole * p->row_bytes;
-  if (copied)
-    tw_copy(present, TW_DATA(uint8_t, d, APPEND_ROWS_PAST) + line * p->held * p->row_bytes, copied);
+  const uint8_t *past = TW_DATA(uint8_t, d, APPEND_ROWS_PAST) + line * p->held * p->row_bytes;
+  const int moved = past != present || p->held != p->whole;
+  if (copied && moved) tw_copy(present, past, copied);
   present += copied;
   for (uint32_t i = 0; i < p->fresh; i++, present += p->row_bytes)
     tw_copy(present, new + i * p->new_row, p->row_bytes);
-  if (rest) __builtin_memset(present, 0, rest);
+  if (rest && moved) __builtin_memset(present, 0, rest);
   return TW_OK;
 }

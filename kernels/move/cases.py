@@ -100,17 +100,19 @@ def append(
     lengths: Sequence[int] | None,
     note: str,
     status: int = 0,
+    over: bool = False,
 ) -> Case:
     """A cache of (batch, heads, held, features); extents are rows that count, new, and present.
 
-    The new rows lie as a projection leaves them, (batch, rows, heads, features).
+    The new rows lie as a projection leaves them, (batch, rows, heads, features). `over`: present is
+    past, and keeps what is there.
     """
     batch, heads, held, features = shape
     before, fresh, whole = extents
     past = numbers(math.prod(shape), 4).reshape(shape)
     new = numbers(7 + batch * fresh * heads * features, 4)[7:]
     new = new.reshape(batch, fresh, heads, features)
-    present = np.zeros((batch, heads, whole, features), np.uint32)
+    present = past.copy() if over else np.zeros((batch, heads, whole, features), np.uint32)
     starts = [before] * batch if lengths is None else [one + 1 - fresh for one in lengths]
     for number, first in enumerate([] if status else starts):
         present[number, :, :first] = past[number, :, :first]
@@ -120,10 +122,13 @@ def append(
         heads, held, before, fresh, whole, item, fresh * heads * item, item, heads * item
     )
     told = None if lengths is None else np.array(lengths, np.int32)
-    target = np.full(present.size, 7, np.uint32)
+    target = past.reshape(-1) if over else np.full(present.size, 7, np.uint32)
     arrays = [past.reshape(-1), new.reshape(-1), told, target]
     expected = {3: present.reshape(-1)}
-    return Case(APPEND_ROWS, (heads, batch, 1), params, arrays, expected, status=status, note=note)
+    return Case(
+        APPEND_ROWS, (heads, batch, 1), params, arrays, expected, status=status, note=note,
+        same={3: 0} if over else {},
+    )  # fmt: skip
 
 
 BOTH = (np.int32, np.int64)
@@ -133,6 +138,7 @@ CASES: list[Case] = [
     append((2, 2, 4, 8), (0, 3, 9), None, "a prompt into a cache with room"),
     append((2, 2, 300, 8), (0, 1, 301), [300, 17], "lengths of their own, 0 behind"),
     append((3, 1, 6, 4), (0, 2, 6), [1, 5, 3], "in a cache that has room"),
+    append((2, 3, 40, 8), (0, 2, 40), [9, 30], "where the cache is", over=True),
     append((1, 2, 6, 4), (0, 2, 8), [8], "beyond the cache", OUT_OF_RANGE),
     append((1, 2, 9, 4), (0, 2, 9), [9], "more rows than there are", OUT_OF_RANGE),
     append((1, 2, 6, 4), (0, 2, 8), [0], "less than the new rows", OUT_OF_RANGE),

@@ -252,7 +252,8 @@ def test_a_small_table_is_not_folded_for_one_length(
     assert len(planned) <= 5
 
 
-def test_one_buffer_is_past_and_present(planned: list[stages.Stage]) -> None:
+@pytest.mark.parametrize("place", ["cpu", "tilework"])
+def test_one_buffer_is_past_and_present(place: str, planned: list[stages.Stage]) -> None:
     """GroupQueryAttention's caches of a fixed size, bound as inputs and as outputs: only the mask
     grows."""
     content, most = gpt.llama(), 48
@@ -261,9 +262,9 @@ def test_one_buffer_is_past_and_present(planned: list[stages.Stage]) -> None:
         names = [one.name for one in ours.get_inputs()]
         outputs = [one.name for one in ours.get_outputs()]
         shape = (1, gpt.SHARED, most, SIZE)
-        held = [OrtValue.ortvalue_from_numpy(np.zeros(shape, "f4")) for _ in names[2:]]
+        held = [OrtValue.ortvalue_from_numpy(np.zeros(shape, "f4"), place) for _ in names[2:]]
         caches = [np.zeros(shape, "f4") for _ in names[2:]]
-        known = 0
+        known = count = 0
         for rows in (4, *[1] * 40):
             ids = np.full((1, rows), known % WORDS, np.int64)
             known += rows
@@ -276,7 +277,13 @@ def test_one_buffer_is_past_and_present(planned: list[stages.Stage]) -> None:
             binding.bind_output("logits")
             for name, value in zip(outputs[1:], held, strict=True):
                 binding.bind_ortvalue_output(name, value)
+            before = ours.device.statistics
             ours.run_with_iobinding(binding)
+            if place == "tilework" and len(planned) == count:  # written where they are
+                after = ours.device.statistics
+                assert after.allocated - before.allocated < 4096
+                assert after.copied_in - before.copied_in == ids.nbytes + mask.nbytes
+            count = len(planned)
             feeds = dict(zip(names, [ids, mask, *caches], strict=True))
             wanted, *caches = reference.run(None, feeds)
             found = binding.copy_outputs_to_cpu()[0]

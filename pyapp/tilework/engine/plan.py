@@ -9,6 +9,7 @@ resident tensor; the rest to its place in the arena.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -68,6 +69,7 @@ class Plan:
         self._homes: dict[int, Buffer] = {}  # of inputs and outputs in the arena, by their id
         self._constants: list[Storage] = []
         self._slots = _slots(draft) if slots else {}
+        self._over = _over(draft) if slots else {}
         self._ends = Ends(draft.inputs), Ends(draft.outputs)
         self._spans: dict[Storage, Buffer] = {}  # of those in the arena
         self._bound: dict[Storage, Buffer] = {}  # while a run lasts
@@ -115,6 +117,8 @@ class Plan:
         self._homes.clear()
         self._fed, self._given = (ends.at(value) for ends in self._ends)
         self._inputs = [(name, tensor) for name, tensor in self._fed.items() if tensor.size]
+        fed = {tensor.storage: tensor.shape for tensor in self._fed.values()} if self._over else {}
+        self._shapes = {past: fed[past] for past in self._over.values()}
         for storage in self._growing:
             numbers = self._drafted.locals[storage]
             words = np.array(list(map(value, numbers.flat)), f"i{storage.nbytes // numbers.size}")
@@ -270,7 +274,8 @@ class Plan:
                 if name in kept:
                     given = kept[name]
                     result = results[name] = self._target(name, given)
-                    apart = given is None or not any(map(result.buffer.overlaps, residents))
+                    met = [one for one in residents if given and given.buffer.overlaps(one)]
+                    apart = not met or self._takes_over(storage, met, result)
                     residents.append(result.buffer)
                     if tensor.size and free and apart and storage in self._slots:
                         bound[storage] = result.buffer
@@ -288,6 +293,13 @@ class Plan:
             self._bound = {}
             for buffer in borrowed:
                 buffer.free()
+
+    def _takes_over(self, storage: Storage, met: Sequence[Buffer], result: Resident) -> bool:
+        """Whether the output may be computed in the one input whose memory it is to have."""
+        past = self._over.get(storage)
+        if past is None or met != [self._bound.get(past)] or met[0] is not result.buffer:
+            return False
+        return self._shapes[past] == result.shape
 
     def _target(self, name: str, given: Resident | None) -> Resident:
         tensor = self._given[name]
@@ -343,6 +355,25 @@ class Plan:
         self._arena = None
         self._spans = {}
         self._homes = {}
+
+
+def _over(draft: Draft) -> dict[Storage, Storage]:
+    """Outputs that may have the memory of an input which nothing reads but what writes them."""
+    inputs = {tensor.storage for tensor in draft.inputs.values()}
+    outputs = {tensor.storage for tensor in draft.outputs.values()}
+    read = Counter(storage for step in draft.steps for storage in step.reads())
+    written = Counter(storage for step in draft.steps for storage in step.writes())
+    found = {}
+    for step in draft.steps:
+        if not isinstance(step, Dispatch) or step.over is None:
+            continue
+        target, past = (step.bindings[place] for place in step.over)
+        if target is None or past is None:
+            continue
+        alone = read[past.storage] == written[target.storage] == 1
+        if alone and target.storage in outputs and past.storage in inputs - outputs:
+            found[target.storage] = past.storage
+    return found
 
 
 def _slots(draft: Draft) -> dict[Storage, int]:

@@ -1,4 +1,4 @@
-"""Program: a finished command buffer in device memory, immutable and replayable.
+"""Program: a finished command buffer in device memory, replayable, immutable but for what grows.
 
 It holds what its commands touch until it is freed and no submission of it is in flight, and knows
 each command's name for errors. A submission is `begin` (everything is checked, the buffers behind

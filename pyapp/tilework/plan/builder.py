@@ -186,16 +186,19 @@ class Builder:
         operands: Sequence[Tensor | None],
         scratch: int = 0,
         behind: bool = False,
+        over: tuple[int, int] | None = None,
     ) -> None:
         """One dispatch; nothing when it has no tiles. Operands' strides must be ≥ 0. `behind`: it
-        changes what was written before it."""
+        changes what was written before it. `over`: an output that may be an input's memory."""
         if 0 in counts:
             return
         bindings = tuple(
             None if tensor is None else Span(tensor.storage, *tensor.span())
             for tensor in operands
         )
-        step = Dispatch(kernel, counts, params, bindings, self.label, scratch, behind=behind)
+        step = Dispatch(
+            kernel, counts, params, bindings, self.label, scratch, over=over, behind=behind
+        )
         self._add(step)
 
     def on_host(

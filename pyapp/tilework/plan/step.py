@@ -31,6 +31,7 @@ class Dispatch:
     label: str
     scratch: int = 0
     level: int = -1
+    over: tuple[int, int] | None = None  # (output, input): bindings that may be the same memory
     behind: bool = False  # what it writes a part of has to be there: it is read, in a way
 
     def reads(self) -> list[Storage]:

@@ -196,7 +196,7 @@ def appended(
         new_row=new.strides[2] * size,
     )
     tiles = (new.shape[1], new.shape[0], 1) if 0 not in y.shape else (0, 0, 0)
-    b.emit(APPEND_ROWS, tiles, params, (past, new, lengths, y))
+    b.emit(APPEND_ROWS, tiles, params, (past, new, lengths, y), over=(3, 0))
     return y
 
 
