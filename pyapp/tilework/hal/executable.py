@@ -212,11 +212,6 @@ class Executables:
         driver = self.device.driver
         if not driver.shared:
             binary = unshared(binary, module)
-        if not driver.accepts(binary):
-            raise InvalidExecutable(
-                f"{name}: this engine does not accept the module; it may be corrupt, or use "
-                "instructions that the engine lacks (try the simd build)"
-            )
         self.settle()
         generation = self.generation + 1
         placed, address = self._place(name, module)
@@ -228,6 +223,11 @@ class Executables:
         except BaseException as error:
             self._take_back(placed)
             if isinstance(error, InvalidExecutable):
+                if not driver.accepts(binary):  # only now: to ask takes longer than to load
+                    raise InvalidExecutable(
+                        f"{name}: this engine does not accept the module; it may be corrupt, or "
+                        "use instructions that the engine lacks (try the simd build)"
+                    ) from error.__cause__
                 raise InvalidExecutable(f"{name}: {error}") from error.__cause__
             raise
         self._count(generation)
