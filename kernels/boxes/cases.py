@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tests.kernels.harness import INVALID_PARAMS, SCRATCH, TOO_SHORT, Case, up
+from tests.kernels.harness import SCRATCH, Case, refused, short, up
 from tilework.hal.kernels.boxes import F32_SUPPRESS, SuppressParams
 from tilework.ir.opdefs.registry import OPS
 
@@ -39,13 +37,6 @@ def suppress(
 
 
 WHOLE = suppress(30)
-
-
-def refused(status: int, scratch: int = WHOLE.scratch, **changes: Any) -> Case:
-    return Case(F32_SUPPRESS, (1, 1, 1), WHOLE.params._replace(**changes), WHOLE.bindings,
-                status=status, scratch=scratch, note=f"{changes} {scratch}")  # fmt: skip
-
-
 CASES: list[Case] = [
     WHOLE,
     *(suppress(boxes) for boxes in (0, 1, 2, 3, 4, 5, 9, 200)),
@@ -55,10 +46,7 @@ CASES: list[Case] = [
       for iou in (None, 0.0, 0.7, 1.0, np.nan) for least in (None, 0.5, 2.0)),
     *(suppress(70, 70, center=center, least=least, odd=True)
       for center in (0, 1) for least in (None, -1.0)),
-    refused(INVALID_PARAMS, tile_classes=0),
-    refused(SCRATCH, scratch=WHOLE.scratch - 4),
-    *(Case(F32_SUPPRESS, (1, 1, 1), WHOLE.params,
-           [b if i != cut or b is None else b[:-1] for i, b in enumerate(WHOLE.bindings)],
-           status=TOO_SHORT, scratch=WHOLE.scratch, note=f"binding {cut} too short")
-      for cut in (0, 1, 4)),
+    refused(WHOLE, tile_classes=0),
+    refused(WHOLE, SCRATCH, scratch=WHOLE.scratch - 4),
+    *short(WHOLE, 0, 1, 4),
 ]  # fmt: skip

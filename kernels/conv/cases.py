@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.kernels.harness import INVALID_PARAMS, SCRATCH, TOO_SHORT, Case, Tolerance, up
+from tests.kernels.harness import (
+    INVALID_PARAMS,
+    SCRATCH,
+    TOO_SHORT,
+    Case,
+    Tolerance,
+    refused,
+    short,
+    up,
+)
 from tests.kernels.windows import (
     Array,
     Three,
@@ -400,23 +409,6 @@ SCATTERS = [
 ]  # fmt: skip
 
 
-def wrong(case: Case, status: int, note: str, **changes: Any) -> Case:
-    """The case with changed parameters, which must be refused."""
-    params = case.params._replace(**changes)
-    return Case(case.kernel, (1, 1, 1), params, case.bindings, status=status, note=note,
-                scratch=case.scratch, same=case.same)  # fmt: skip
-
-
-def short(case: Case) -> list[Case]:
-    """One binding at a time an element too short."""
-    return [
-        Case(case.kernel, case.counts, case.params,
-             [b if i != cut or b is None else b[:-1] for i, b in enumerate(case.bindings)],
-             status=TOO_SHORT, note=f"{case.note}, binding {cut} too short", scratch=case.scratch)
-        for cut, binding in enumerate(case.bindings) if binding is not None
-    ]  # fmt: skip
-
-
 WHOLE = [
     conv("whole", residual=True, filters=9, tile=(64, 16)),
     depthwise("whole", residual=True, groups=9, tile=(64, 8)),
@@ -430,26 +422,26 @@ WHOLE = [
 ]
 REFUSED = [
     *(case for whole in WHOLE for case in short(whole)),
-    wrong(WHOLE[0], INVALID_PARAMS, "tile of 0", tile_pixels=0),
-    wrong(WHOLE[0], INVALID_PARAMS, "tile of 12 filters", tile_filters=12),
-    wrong(WHOLE[0], INVALID_PARAMS, "no stride", stride=(1, 0, 1)),
-    wrong(WHOLE[0], TOO_SHORT, "a huge batch", batch=2**31),
-    wrong(WHOLE[0], TOO_SHORT, "a huge kernel", kernel=(2**16, 2**16, 2**16)),
-    wrong(WHOLE[0], SCRATCH, "a tile beyond the scratch", tile_pixels=2**20),
-    wrong(WHOLE[1], INVALID_PARAMS, "tile of 0", tile_pixels=0),
-    wrong(WHOLE[1], INVALID_PARAMS, "two channels", channels=2),
-    wrong(WHOLE[2], INVALID_PARAMS, "tile of 0", tile_rows=0),
-    wrong(WHOLE[2], INVALID_PARAMS, "no dilation", dilation=(1, 1, 0)),
-    wrong(WHOLE[3], INVALID_PARAMS, "tile of 0", tile_panels=0),
-    wrong(WHOLE[4], INVALID_PARAMS, "tile of 0", tile_lines=0),
-    wrong(WHOLE[5], INVALID_PARAMS, "no span", span=0),
-    wrong(WHOLE[6], INVALID_PARAMS, "tile of 0", tile_pixels=0),
-    wrong(WHOLE[6], INVALID_PARAMS, "stride 2", stride=(1, 2, 2)),
-    wrong(WHOLE[6], INVALID_PARAMS, "6 channels", channels=6),
-    wrong(WHOLE[6], SCRATCH, "a tile beyond the scratch", tile_pixels=2**20),
-    wrong(WHOLE[7], INVALID_PARAMS, "4 taps", taps=4),
-    wrong(WHOLE[8], INVALID_PARAMS, "tile of 0", tile_rows=0),
-    wrong(WHOLE[8], INVALID_PARAMS, "groups of nothing", group_channels=0),
+    refused(WHOLE[0], INVALID_PARAMS, "tile of 0", tile_pixels=0),
+    refused(WHOLE[0], INVALID_PARAMS, "tile of 12 filters", tile_filters=12),
+    refused(WHOLE[0], INVALID_PARAMS, "no stride", stride=(1, 0, 1)),
+    refused(WHOLE[0], TOO_SHORT, "a huge batch", batch=2**31),
+    refused(WHOLE[0], TOO_SHORT, "a huge kernel", kernel=(2**16, 2**16, 2**16)),
+    refused(WHOLE[0], SCRATCH, "a tile beyond the scratch", tile_pixels=2**20),
+    refused(WHOLE[1], INVALID_PARAMS, "tile of 0", tile_pixels=0),
+    refused(WHOLE[1], INVALID_PARAMS, "two channels", channels=2),
+    refused(WHOLE[2], INVALID_PARAMS, "tile of 0", tile_rows=0),
+    refused(WHOLE[2], INVALID_PARAMS, "no dilation", dilation=(1, 1, 0)),
+    refused(WHOLE[3], INVALID_PARAMS, "tile of 0", tile_panels=0),
+    refused(WHOLE[4], INVALID_PARAMS, "tile of 0", tile_lines=0),
+    refused(WHOLE[5], INVALID_PARAMS, "no span", span=0),
+    refused(WHOLE[6], INVALID_PARAMS, "tile of 0", tile_pixels=0),
+    refused(WHOLE[6], INVALID_PARAMS, "stride 2", stride=(1, 2, 2)),
+    refused(WHOLE[6], INVALID_PARAMS, "6 channels", channels=6),
+    refused(WHOLE[6], SCRATCH, "a tile beyond the scratch", tile_pixels=2**20),
+    refused(WHOLE[7], INVALID_PARAMS, "4 taps", taps=4),
+    refused(WHOLE[8], INVALID_PARAMS, "tile of 0", tile_rows=0),
+    refused(WHOLE[8], INVALID_PARAMS, "groups of nothing", group_channels=0),
 ]  # fmt: skip
 
 CASES: list[Case] = [

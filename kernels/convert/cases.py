@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.kernels.harness import INVALID_PARAMS, TOO_SHORT, Case, Tolerance, up
+from tests.kernels.harness import INVALID_PARAMS, TOO_SHORT, Case, Tolerance, refused, short, up
 from tilework.core.dtypes import BFLOAT16
 from tilework.hal.kernels.convert import (
     CAST,
@@ -175,12 +175,9 @@ CASES: list[Case] = [
     *HALVES,
     STEPPED,
     *(stepped(count, steps) for count, steps in ((0, 3), (1, 0), (30, 1), (90, 2), (4000, 1024))),
-    *(Case(F32_STEPS, (1, 1, 1), STEPPED.params._replace(**one), STEPPED.bindings,
-           status=INVALID_PARAMS, note=f"{one}")
-      for one in ({"tile_elements": 0}, {"steps": 1025})),
-    *(Case(F32_STEPS, (1, 1, 1), STEPPED.params,
-           [b if i != cut or b is None else b[:-1] for i, b in enumerate(STEPPED.bindings)],
-           status=TOO_SHORT, note=f"binding {cut} too short") for cut in range(4)),
+    refused(STEPPED, tile_elements=0),
+    refused(STEPPED, steps=1025),
+    *short(STEPPED),
     *(cast(s, t, 101, 32) for s in T for t in T),
     *(cast(s, t, n, 1 << 20) for n in (0, 1, 2, 3, 5, 15, 17)
       for s, t in ((T.FLOAT32, T.INT64), (T.BOOLEAN, T.FLOAT32), (T.INT64, T.INT32))),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.kernels.harness import INVALID_PARAMS, TOO_SHORT, Case, Tolerance, up
+from tests.kernels.harness import Case, Tolerance, refused, short, up
 from tilework.hal.kernels.numbers import NUMBER_PAIR, Number, Operation, PairParams
 from tilework.ir.opdefs.registry import OPS
 
@@ -84,12 +84,6 @@ def pair(
     )  # fmt: skip
 
 
-def refused(**changes: Any) -> Case:
-    params = WHOLE.params._replace(**changes)
-    return Case(NUMBER_PAIR, (1, 1, 1), params, WHOLE.bindings, status=INVALID_PARAMS,
-                note=f"{changes}")  # fmt: skip
-
-
 I8, U64, F64 = Number.INT8, Number.UINT64, Number.FLOAT64
 WHOLE = pair(I8, Operation.ADD, numbers(I8, 30), numbers(I8, 30, seed=1))
 SHAPES: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
@@ -106,9 +100,7 @@ CASES: list[Case] = [
       for op in (Operation.SUB, Operation.LESS) for a, b in SHAPES),
     *(pair(kind, Operation.SUB, numbers(kind, 300), numbers(kind, 300, seed=1), 90, "over a", True)
       for kind in Number),
-    refused(tile_elements=0),
-    *(refused(kind=F64, op=Operation(op)) for op in sorted(NO_FLOATS)),
-    *(Case(NUMBER_PAIR, (1, 1, 1), WHOLE.params,
-           [b if i != cut or b is None else b[:-1] for i, b in enumerate(WHOLE.bindings)],
-           status=TOO_SHORT, note=f"binding {cut} too short") for cut in range(3)),
+    refused(WHOLE, tile_elements=0),
+    *(refused(WHOLE, kind=F64, op=Operation(op)) for op in sorted(NO_FLOATS)),
+    *short(WHOLE),
 ]  # fmt: skip

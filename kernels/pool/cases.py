@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.kernels.harness import INVALID_PARAMS, TOO_SHORT, Case, up
+from tests.kernels.harness import Case, refused, short, up
 from tests.kernels.windows import Three, gapped, outputs, values, windows
 from tilework.hal.kernels.pool import (
     F32_MAX_POOL_PLACED,
@@ -105,12 +105,10 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 CASES: list[Case] = [
     *(pool(signed, note, **more) for signed in (False, True) for note, more in SIZES.items()),
-    *(Case(U8_MAX_POOL, (1, 1, 1), WHOLE.params._replace(**changes), WHOLE.bindings,
-           status=INVALID_PARAMS, note=f"{changes}")
-      for changes in ({"tile_rows": 0}, {"tile_channels": 0}, {"stride": (1, 0, 1)})),
-    *(Case(U8_MAX_POOL, (1, 1, 1), WHOLE.params,
-           [b if i != cut or b is None else b[:-1] for i, b in enumerate(WHOLE.bindings)],
-           status=TOO_SHORT, note=f"binding {cut} too short") for cut in range(2)),
+    refused(WHOLE, tile_rows=0),
+    refused(WHOLE, tile_channels=0),
+    refused(WHOLE, stride=(1, 0, 1)),
+    *short(WHOLE),
     PLACED,
     placed("special", special=True),
     placed("gap and many channels", channels=22, gap=3, tile=3),
@@ -118,10 +116,8 @@ CASES: list[Case] = [
     placed("dilated", dilation=(1, 2, 2), stride=(1, 1, 1), special=True),
     placed("three axes", extents=(3, 4, 5), kernel=(2, 2, 3), special=True, turned=True),
     placed("nothing inside", extents=(1, 1, 1), kernel=(1, 1, 1), stride=(1, 1, 1)),
-    *(Case(F32_MAX_POOL_PLACED, (1, 1, 1), PLACED.params._replace(**changes), PLACED.bindings,
-           status=INVALID_PARAMS, note=f"{changes}")
-      for changes in ({"tile_rows": 0}, {"kernel": (0, 1, 1)}, {"stride": (1, 0, 1)})),
-    *(Case(F32_MAX_POOL_PLACED, (1, 1, 1), PLACED.params,
-           [b if i != cut or b is None else b[:-1] for i, b in enumerate(PLACED.bindings)],
-           status=TOO_SHORT, note=f"binding {cut} too short") for cut in range(3)),
+    refused(PLACED, tile_rows=0),
+    refused(PLACED, kernel=(0, 1, 1)),
+    refused(PLACED, stride=(1, 0, 1)),
+    *short(PLACED),
 ]  # fmt: skip

@@ -7,14 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.kernels.harness import (
-    INVALID_PARAMS,
-    OUT_OF_RANGE,
-    TOO_SHORT,
-    Case,
-    Tolerance,
-    up,
-)
+from tests.kernels.harness import OUT_OF_RANGE, Case, Tolerance, refused, short, up
 from tilework.hal.kernels.resample import F32_RESAMPLE, ResampleParams
 
 Array = NDArray[Any]
@@ -55,11 +48,7 @@ CASES: list[Case] = [
     *(resample(*extents, 1, 4) for extents in ((1, 1, 9, 1), (0, 3, 3, 3), (2, 3, 3, 0))),
     outside(3),
     outside(-1),
-    Case(F32_RESAMPLE, (1, 1, 1), WHOLE.params._replace(tile_lines=0), WHOLE.bindings,
-         status=INVALID_PARAMS, note="tile of 0"),
-    Case(F32_RESAMPLE, (1, 1, 1), WHOLE.params._replace(taps=0), WHOLE.bindings,
-         status=INVALID_PARAMS, note="no taps"),
-    *(Case(F32_RESAMPLE, (1, 1, 1), WHOLE.params,
-           [b if i != cut or b is None else b[:-1] for i, b in enumerate(WHOLE.bindings)],
-           status=TOO_SHORT, note=f"binding {cut} too short") for cut in range(4)),
+    refused(WHOLE, tile_lines=0),
+    refused(WHOLE, taps=0),
+    *short(WHOLE),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.kernels.harness import INVALID_PARAMS, OUT_OF_RANGE, TOO_SHORT, Case, Tolerance, up
+from tests.kernels.harness import OUT_OF_RANGE, Case, Tolerance, refused, short, up
 from tests.kernels.windows import gapped, values
 from tilework.hal.kernels.sample import (
     F32_DEFORM,
@@ -137,18 +137,6 @@ def unbounded() -> Case:
 GRID, ROI, DEFORM = grid_sample("linear", "zeros", 0), roi_align(), deform()
 
 
-def refused(case: Case, **changes: Any) -> Case:
-    params = case.params._replace(**changes)
-    return Case(case.kernel, case.counts, params, case.bindings,
-                status=INVALID_PARAMS, note=f"{changes}")  # fmt: skip
-
-
-def short(case: Case, cut: int) -> Case:
-    bindings = [b if i != cut or b is None else b[:-1] for i, b in enumerate(case.bindings)]
-    return Case(case.kernel, (1, 1, 1), case.params, bindings, status=TOO_SHORT,
-                note=f"binding {cut} too short")  # fmt: skip
-
-
 MODES = list(product(("nearest", "linear", "cubic"), ("zeros", "border", "reflection"), (0, 1)))
 CASES: list[Case] = [
     *(grid_sample(*mode) for mode in MODES),
@@ -182,7 +170,5 @@ CASES: list[Case] = [
         {"tile_bins": 0}, {"samples": 5000}, {"input": (0, 9)})),
     *(refused(DEFORM, **one) for one in (
         {"tile_pixels": 0}, {"groups": 0}, {"groups": 4}, {"offset_groups": 4})),
-    *(short(GRID, cut) for cut in range(3)),
-    *(short(ROI, cut) for cut in range(4)),
-    *(short(DEFORM, cut) for cut in range(4)),
+    *short(GRID, 0, 1, 2), *short(ROI, 0, 1, 2, 3), *short(DEFORM, 0, 1, 2, 3),
 ]  # fmt: skip

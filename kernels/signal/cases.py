@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.kernels.harness import INVALID_PARAMS, SCRATCH, TOO_SHORT, Case, Tolerance, up
+from tests.kernels.harness import SCRATCH, Case, Tolerance, refused, short, up
 from tests.kernels.windows import values
 from tilework.hal.kernels.signal import F32_DFT, DftParams
 from tilework.plan.lowerings.signal import chirped, points_of, turned
@@ -82,20 +82,6 @@ WHOLE = dft(6, 2)
 ROUND = dft(37)
 
 
-def refused(case: Case, status: int = INVALID_PARAMS, scratch: int | None = None,
-            **changes: Any) -> Case:  # fmt: skip
-    params = case.params._replace(**changes)
-    room = case.scratch if scratch is None else scratch
-    return Case(F32_DFT, (1, 1, 1), params, case.bindings, status=status, scratch=room,
-                note=f"{changes} {room}")  # fmt: skip
-
-
-def short(case: Case, cut: int) -> Case:
-    bindings = [b if i != cut or b is None else b[:-1] for i, b in enumerate(case.bindings)]
-    return Case(F32_DFT, (1, 1, 1), case.params, bindings, status=TOO_SHORT, scratch=case.scratch,
-                note=f"{case.params.length} binding {cut} too short")  # fmt: skip
-
-
 CASES: list[Case] = [
     *(dft(n) for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 15, 16, 25, 27, 30, 31, 64, 77, 400)),
     *(dft(n) for n in (37, 41, 74, 101)),
@@ -116,6 +102,5 @@ CASES: list[Case] = [
         {"mirrored": 1}, {"points": 0}, {"points": 37})),
     refused(ROUND, points=64),
     refused(WHOLE, SCRATCH, scratch=64 * 5),
-    *(short(case, cut) for case in (WHOLE, ROUND, dft(6, windowed=True))
-      for cut, b in enumerate(case.bindings) if b is not None),
+    *(one for case in (WHOLE, ROUND, dft(6, windowed=True)) for one in short(case)),
 ]  # fmt: skip

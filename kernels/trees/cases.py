@@ -7,15 +7,7 @@ from typing import Any
 import numpy as np
 
 from tests.kernels.forests import GRID, grown
-from tests.kernels.harness import (
-    INVALID_PARAMS,
-    OUT_OF_RANGE,
-    SCRATCH,
-    TOO_SHORT,
-    Case,
-    Tolerance,
-    up,
-)
+from tests.kernels.harness import OUT_OF_RANGE, SCRATCH, Case, Tolerance, refused, short, up
 from tilework.hal.kernels.trees import F32_TREES, F64_TREES, Aggregate, TreesParams
 from tilework.ir.opdefs.registry import OPS
 from tilework.ir.opdefs.trees import Trees
@@ -76,12 +68,8 @@ CASES: list[Case] = [
     damaged("child", 2, 2, 1 << 30),
     damaged("its own child", 2, 2, 0),
     damaged("votes without end", 3, 1, 0x7FFFFFFF, votes=1),
-    Case(F32_TREES, (1, 1, 1), PLAIN.params._replace(tile_rows=0), PLAIN.bindings,
-         status=INVALID_PARAMS, scratch=512, note="tile of 0"),
-    Case(F32_TREES, (1, 1, 1), PLAIN.params, PLAIN.bindings, status=SCRATCH, scratch=508,
-         note="scratch"),
-    *(Case(F32_TREES, (1, 1, 1), PLAIN.params,
-           [b if i != cut or b is None else b[:-1] for i, b in enumerate(PLAIN.bindings)],
-           status=TOO_SHORT, scratch=512, note=f"binding {cut} too short") for cut in range(6)),
+    refused(PLAIN, tile_rows=0),
+    refused(PLAIN, SCRATCH, scratch=PLAIN.scratch - 4),
+    *short(PLAIN),
 ]  # fmt: skip
 assert set(AGGREGATES.values()) == set(Aggregate)

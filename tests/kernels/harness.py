@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,36 @@ def tables() -> list[Table]:
 def up(total: int, each: int) -> int:
     """Tiles of `each` that cover `total`."""
     return -(-total // each)
+
+
+def refused(
+    case: Case,
+    status: int = INVALID_PARAMS,
+    note: str = "",
+    scratch: int | None = None,
+    **changes: Any,
+) -> Case:
+    """The case with changed parameters or scratch, which the kernel must refuse."""
+    return replace(
+        case,
+        counts=(1, 1, 1),
+        params=case.params._replace(**changes),
+        scratch=case.scratch if scratch is None else scratch,
+        status=status,
+        note=note or f"{case.note} {changes} {'' if scratch is None else scratch}".strip(),
+    )
+
+
+def short(case: Case, *which: int) -> list[Case]:
+    """The case with one binding at a time an element too short; all of them, unless told."""
+    made = []
+    for cut, binding in enumerate(case.bindings):
+        if binding is None or (which and cut not in which):
+            continue
+        bindings = [*case.bindings[:cut], binding[:-1], *case.bindings[cut + 1 :]]
+        note = f"{case.note}, binding {cut} too short"
+        made.append(replace(case, bindings=bindings, status=TOO_SHORT, same={}, note=note))
+    return made
 
 
 def run_bare(host: Host, case: Case, seed: int | None = 0, at_end: int | None = None) -> None:
