@@ -225,6 +225,60 @@ def _tagger(kind: str) -> Made:
     return Made(partial(tagger, kind, 128, 256), "x", (1, 100, 128))
 
 
+def _frames() -> bytes:
+    """30 seconds at 16 kHz as Whisper hears them: 3000 frames of 400 samples."""
+    window = np.hanning(400).astype(np.float32)
+    stored = [numpy_helper.from_array(np.asarray(a), n)
+              for n, a in (("step", 160), ("w", window), ("length", 400))]  # fmt: skip
+    node = helper.make_node("STFT", ["x", "step", "w", "length"], ["y"], name="stft", onesided=1)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 480000, 1))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 2998, 201, 2))
+    graph = helper.make_graph([node], "stft", [x], [y], stored)
+    opset = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+
+
+def _forest() -> bytes:
+    """100 full trees of depth 8 over 30 features."""
+    random = np.random.default_rng(0)
+    trees, depth = 100, 8
+    inner, count = (1 << depth) - 1, (2 << depth) - 1
+    number = np.tile(np.arange(count), trees)
+    tree = np.repeat(np.arange(trees), count)
+    leaf = number >= inner
+    attrs = {
+        "nodes_treeids": tree, "nodes_nodeids": number,
+        "nodes_featureids": np.where(leaf, 0, random.integers(0, 30, len(tree))),
+        "nodes_truenodeids": np.where(leaf, 0, 2 * number + 1),
+        "nodes_falsenodeids": np.where(leaf, 0, 2 * number + 2),
+        "target_treeids": tree[leaf], "target_nodeids": number[leaf],
+        "target_ids": np.zeros(leaf.sum(), int),
+    }  # fmt: skip
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], name="trees", domain="ai.onnx.ml", n_targets=1,
+        nodes_modes=np.where(leaf, "LEAF", "BRANCH_LEQ").tolist(),
+        nodes_values=random.standard_normal(len(tree)).tolist(),
+        target_weights=random.standard_normal(int(leaf.sum())).tolist(),
+        **{name: values.tolist() for name, values in attrs.items()},
+    )  # fmt: skip
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, (10000, 30))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, (10000, 1))
+    graph = helper.make_graph([node], "trees", [x], [y])
+    opset = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+
+
+def _grid(mode: str) -> bytes:
+    """64 channels of 56 x 56, looked at in as many places."""
+    random = np.random.default_rng(0)
+    grid = random.uniform(-1.1, 1.1, (1, SIDE, SIDE, 2)).astype(np.float32)
+    node = helper.make_node("GridSample", ["x", "grid"], ["y"], name="grid", mode=mode)
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 64, SIDE, SIDE)) for n in "xy")
+    graph = helper.make_graph([node], "grid", [x], [y], [numpy_helper.from_array(grid, "grid")])
+    opset = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+
+
 @cache
 def made_models() -> Mapping[str, Made]:
     """The models besides the products, by the names of their cases."""
@@ -236,6 +290,9 @@ def made_models() -> Mapping[str, Made]:
         "erf_1024": _square("Erf"),
         "softmax_1024": _square("Softmax"),
         "layer_norm_1024": _square("LayerNormalization", {"w": (1024,), "b": (1024,)}),
+        "stft_whisper": Made(_frames, "x", (1, 480000, 1)),
+        "trees_100": Made(_forest, "x", (10000, 30)),
+        "grid_sample": Made(partial(_grid, "bilinear"), "x", (1, 64, SIDE, SIDE)),
         **{name: _network(name) for name in NETWORKS},
         "lstm": _tagger("LSTM"),
         "gru": _tagger("GRU"),
