@@ -388,6 +388,21 @@ def test_attention(mask: tuple[int, ...] | None, layout: str) -> None:
     assert kernels(draft) == ["f32_attention"]
 
 
+@pytest.mark.parametrize("op", ["attention", "scaled_attention"])
+@pytest.mark.parametrize(
+    ("features", "keys", "values", "where"),
+    [(4, 5, 0, "device"), (0, 5, 4, "host"), (4, 0, 4, "host"), (0, 0, 0, "host")],
+)
+def test_attention_to_nothing(op: str, features: int, keys: int, values: int, where: str) -> None:
+    m = Maker()
+    shapes = {"q": (1, 2, 3, features), "k": (1, 2, keys, features), "v": (1, 2, keys, values)}
+    inputs = [m.input(name, list(shape)) for name, shape in shapes.items()]
+    graph = m.graph(m.op(op, *inputs, scale=0.5))
+    draft = check(graph, {name: f32(*shape) for name, shape in shapes.items()})
+    assert on_device(draft) == (where == "device")
+
+
+
 # -- whole plans ------------------------------------------------------------
 
 

@@ -166,7 +166,7 @@ def _attention(
     within = BY_NAME[attrs["precision"]] if attrs.get("precision") else dtype
     chances = softmax_of(rounded(masked, within), -1, within)
     if bias is not None:  # a row that sees nothing is 0, not NaN
-        nothing = np.isneginf(np.max(bias, axis=-1, keepdims=True))
+        nothing = np.isneginf(np.max(bias, axis=-1, keepdims=True, initial=-np.inf))
         chances = np.where(nothing, chances.dtype.type(0), chances)
     chances = rounded(chances, dtype)
     y = rounded(np.matmul(chances, v), dtype)

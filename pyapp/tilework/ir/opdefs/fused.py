@@ -96,7 +96,7 @@ def _attention(
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * q.dtype.type(attrs.get("scale", 1.0))
     if mask is not None:
         scores = scores + mask
-    power = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+    power = np.exp(scores - np.max(scores, axis=-1, keepdims=True, initial=-np.inf))
     return one(np.matmul(power / np.sum(power, axis=-1, keepdims=True), v), q.dtype)
 
 

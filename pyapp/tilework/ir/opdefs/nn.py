@@ -109,8 +109,9 @@ def softmax_of(x: Array, axis: int, dtype: DType) -> Array:
     A narrow dtype is rounded where ONNX's function body rounds: after each operation, the additions
     of the sum too. Where all are -inf the result is NaN.
     """
-    power = rounded(np.exp(rounded(x - np.max(x, axis=axis, keepdims=True), dtype)), dtype)
-    if dtype.wide:
+    most = np.max(x, axis=axis, keepdims=True, initial=-np.inf)  # there may be nothing
+    power = rounded(np.exp(rounded(x - most, dtype)), dtype)
+    if dtype.wide and power.size:
         total = np.zeros_like(power.take([0], axis))
         for i in range(power.shape[axis]):
             total = rounded(total + power.take([i], axis), dtype)

@@ -96,14 +96,20 @@ def _average_pool(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 def _lp_pool(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     made = pool_window(attrs, x.shape)
-    return one(_norm(attrs, made.view(x, 0), _taps(made), False), x.dtype)
+    # Each element's power once, not once for each window that it is in.
+    total = made.view(_powered(attrs, x), 0).sum(axis=_taps(made))
+    return one(_root(attrs, np.asarray(total)), x.dtype)
 
 
-def _norm(attrs: Attrs, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+def _powered(attrs: Attrs, x: Array) -> Array:
     p = attrs.get("p", 2)
     wide = np.abs(x.astype(np.float32) if x.dtype.itemsize < 4 else x)
-    total = np.sum(wide if p == 1 else wide**p, axis=axes, keepdims=keepdims)
-    return np.asarray(total if p == 1 else total ** total.dtype.type(1 / p))
+    return np.asarray(wide if p == 1 else wide**p)
+
+
+def _root(attrs: Attrs, total: Array) -> Array:
+    p = attrs.get("p", 2)
+    return total if p == 1 else np.asarray(total ** total.dtype.type(1 / p))
 
 
 define("average_pool", 1, _infer, quiet(_average_pool))
@@ -127,6 +133,10 @@ def _global_average(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     return one(np.mean(x, axis=_space(x), keepdims=True, dtype=wide), x.dtype)
 
 
+def _global_lp(attrs: Attrs, x: Array) -> tuple[Array, ...]:
+    return one(_root(attrs, _powered(attrs, x).sum(axis=_space(x), keepdims=True)), x.dtype)
+
+
 define("global_average_pool", 1, _infer_global, quiet(_global_average))
 define(
     "global_max_pool",
@@ -138,7 +148,7 @@ define(
     "global_lp_pool",
     1,
     _infer_global,
-    quiet(lambda attrs, x: one(_norm(attrs, x, _space(x), True), x.dtype)),
+    quiet(_global_lp),
 )
 
 

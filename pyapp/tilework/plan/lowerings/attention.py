@@ -34,6 +34,8 @@ def attention(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
     assert q is not None and k is not None and v is not None
     if q.dtype is not FLOAT32:
         return f"no kernel for {node.op} of {q.dtype}"
+    if 0 in (q.shape[3], k.shape[2]):
+        return f"no kernel for {k.shape[2]} keys of {q.shape[3]} features"
     out = _output(b, node, (*q.shape[:3], v.shape[3]))
     attrs: Any = node.attrs
     _attend(b, (q, k, v, mask), out, float(attrs.get("scale", 1.0)), 0)
@@ -48,6 +50,8 @@ def _attend(
     hidden_zero: int,
 ) -> None:
     """out = softmax(scale q kᵀ + mask) v, all (batch, heads, rows, features), through strides."""
+    if out.size == 0:
+        return
     q, k, v = (_rows(b, tensor) for tensor in operands[:3])
     mask = operands[3]
     known = None if mask is None else b.arrays.get(mask.storage)
@@ -140,9 +144,10 @@ def scaled(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     flat = len(q.shape) == 3
     q = apart(b, q, attrs.get("q_heads", 0))
     k, v = (apart(b, one, attrs.get("kv_heads", 0)) for one in (k, v))
-    before = 0
+    before = 0 if past_key is None else past_key.shape[2]
+    if 0 in (q.shape[3], before + k.shape[2]):
+        return f"no kernel for {before + k.shape[2]} keys of {q.shape[3]} features"
     if past_key is not None and past_value is not None:
-        before = past_key.shape[2]
         held = before + k.shape[2]
         k = appended(b, past_key, k, None, before, held)
         v = appended(b, past_value, v, None, before, held)
