@@ -382,10 +382,12 @@ static void take_form(work *w, const tw_head *head, int is_signed) {
   w->q = tw_requantiser_of(zero, w->p->least, w->p->most, to_signed);
 }
 
-// Sums of A's rows, at `to`, where B has zeros.
+// Sums of A's rows, at `to`, where one of B's zeros is not 0; by channel, all of them mostly are.
 static void take_rows(work *w, int32_t *to) {
   const tw_binding *zero = &w->d->bindings[I8_GEMM_B_ZERO];
-  if (zero->length <= 1 && !zero_at(zero, 0, w->p->b_signed ? 0 : 0x80, 1)) return;
+  uint32_t flip = w->p->b_signed ? 0 : 0x80, i = 0, count = zero->length ? zero->length : 1;
+  while (i < count && !zero_at(zero, i, flip, 1)) i++;
+  if (i == count) return;
   w->row_sums = to;
   add_up_rows(w);
 }
