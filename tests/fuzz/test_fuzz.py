@@ -164,6 +164,11 @@ FOUND: list[tuple[bytes, type[Exception], str]] = [
         tilework.InvalidArgument,
         "angles for 4 × 3 rows",
     ),
+    (
+        model("Trilu", [[4, 4]], 1, np.array(0.5, np.float32)),
+        tilework.InvalidArgument,
+        "which diagonal, is 0.5",
+    ),
     (model("Transpose", [[4, 4]], perm=1.5), tilework.InvalidGraph, "not what"),
     (
         model("Add", [[1]], 1, helper.make_tensor("c0", TensorProto.FLOAT, [1] * 40, [1.0])),

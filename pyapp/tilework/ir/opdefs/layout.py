@@ -385,7 +385,10 @@ def _normalise_trilu(node: Node, infos: Sequence[Info]) -> Mapping[str, Any]:
     k: Any = node.attrs.get("k") or 0
     if len(infos[0].shape) < 2:
         raise InvalidArgument("needs a matrix or a stack of them")
-    return {"k": k[0] if isinstance(k, tuple) else k, "upper": node.attrs.get("upper", 1)}
+    k = k[0] if isinstance(k, tuple) and k else k
+    if not isinstance(k, int):
+        raise InvalidArgument(f"k, which diagonal, is {k!r}; expected an integer")
+    return {"k": k, "upper": node.attrs.get("upper", 1)}
 
 
 define(
