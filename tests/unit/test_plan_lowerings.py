@@ -17,7 +17,7 @@ from tilework.core.dtypes import BOOL, FLOAT32, INT32, INT64, UINT8, DType
 from tilework.hal.kernels.gemm import GemmParams
 from tilework.ir.graph import Graph
 from tilework.ir.reference import run_reference
-from tilework.plan.lowerings import LOWERINGS, elementwise, reduce
+from tilework.plan.lowerings import LOWERINGS, convert, elementwise, reduce
 from tilework.plan.plan import Draft
 from tilework.plan.step import Dispatch, HostStep
 
@@ -134,8 +134,8 @@ def test_where(dtype: DType) -> None:
     assert on_device(check(graph, feeds))
 
 
-@pytest.mark.parametrize("source", elementwise.CAST, ids=str)
-@pytest.mark.parametrize("target", elementwise.CAST, ids=str)
+@pytest.mark.parametrize("source", convert.TYPES, ids=str)
+@pytest.mark.parametrize("target", convert.TYPES, ids=str)
 def test_cast(source: DType, target: DType) -> None:
     m = Maker()
     graph = m.graph(m.op("cast", m.input("x", [40], source), to=target.name))

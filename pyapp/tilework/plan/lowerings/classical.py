@@ -14,6 +14,7 @@ from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant
 from tilework.plan.lowering import Lowered, Lowering, Operands, number, step
 from tilework.plan.lowerings import elementwise, matmul, reduce
+from tilework.plan.lowerings.convert import convert
 from tilework.plan.tensor import Tensor
 
 _NORMS = {"MAX": "reduce_max", "L1": "reduce_l1", "L2": "reduce_l2"}
@@ -75,7 +76,7 @@ def one_hot(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
     column = b.shaped(x, (*x.shape, 1))
     flags = Info(BOOL, results[0].shape)
     found = step(b, elementwise.compare, "equal", flags, column, classes)
-    return [step(b, elementwise.cast, "cast", results[0], found, to="float32")]
+    return [step(b, convert, "cast", results[0], found, to="float32")]
 
 
 def _times(b: Builder, x: Tensor, matrix: Any) -> Tensor:
@@ -143,7 +144,7 @@ def pairwise(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) 
     for op, table in (("greater", first), ("less_or_equal", second)):
         flags = Info(BOOL, results[1].shape)
         won = step(b, elementwise.compare, op, flags, scores, number(b, 0))
-        won = step(b, elementwise.cast, "cast", results[1], won, to="float32")
+        won = step(b, convert, "cast", results[1], won, to="float32")
         votes.append(_times(b, won, table))
     return [step(b, elementwise.binary, "add", results[0], *votes), scores]
 

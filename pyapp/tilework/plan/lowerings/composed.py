@@ -13,6 +13,7 @@ from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant
 from tilework.plan.lowering import Lowered, Lowering, Operands, number, step
 from tilework.plan.lowerings import elementwise, reduce, scan
+from tilework.plan.lowerings.convert import convert
 from tilework.plan.tensor import Tensor
 
 Formula: TypeAlias = Callable[[Builder, Node, Tensor, Sequence[Info]], Lowered]
@@ -98,7 +99,7 @@ def hardmax(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lower
     first = step(b, scan.arg, "argmax", found, x, axis=axis, keepdims=1)
     places = b.local(np.arange(extent, dtype=np.int64).reshape(line), INT64)
     chosen = step(b, elementwise.compare, "equal", Info(BOOL, x.shape), first, places)
-    return [step(b, elementwise.cast, "cast", results[0], chosen, to="float32")]
+    return [step(b, convert, "cast", results[0], chosen, to="float32")]
 
 
 FLOATS: dict[str, Lowering] = {

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import BOOL, FLOAT32, FLOAT64, INT8, INT32, INT64, UINT8, DType
-from tilework.hal.kernel import Kernel
-from tilework.hal.kernels import convert
+from tilework.core.dtypes import BOOL, FLOAT32, INT32, INT64
 from tilework.hal.kernels import elementwise as kernels
 from tilework.hal.kernels.elementwise import (
     Binary,
@@ -31,10 +28,11 @@ from tilework.hal.kernels.elementwise import (
 )
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
-from tilework.plan.builder import AXES, Builder, is_constant, six
-from tilework.plan.layout import inverse, order
+from tilework.plan.builder import Builder, is_constant, six
 from tilework.plan.lowering import Lowered, Lowering, Operands
-from tilework.plan.tensor import Tensor, collapse, packed_view
+from tilework.plan.lowerings.convert import convert
+from tilework.plan.tensor import Tensor
+from tilework.plan.walk import dense_run, operands, pair, shaped
 
 CHEAP = 16384  # elements a tile, by elementwise.wit
 DEAR = 4096
@@ -113,31 +111,6 @@ LOGICAL: dict[str, Logical] = {
     "xor": Logical.XOR,
     "equal": Logical.EQUAL,
 }
-CAST: dict[DType, convert.ElementType] = {
-    FLOAT32: convert.ElementType.FLOAT32,
-    FLOAT64: convert.ElementType.FLOAT64,
-    INT32: convert.ElementType.INT32,
-    INT64: convert.ElementType.INT64,
-    INT8: convert.ElementType.INT8,
-    UINT8: convert.ElementType.UINT8,
-    BOOL: convert.ElementType.BOOLEAN,
-}
-
-
-def dense_run(b: Builder, x: Tensor) -> tuple[Tensor, Tensor]:
-    """(dense run of the distinct elements, the view whose strides the result takes)."""
-    run = packed_view(x)
-    if run is not None:
-        return run, x
-    x = b.dense(x)
-    return replace(x, shape=(x.size,), strides=(1,)), x
-
-
-def shaped(run: Tensor, like: Tensor) -> Tensor:
-    """A run's elements in the order of the view that it was taken from."""
-    return replace(run, shape=like.shape, strides=like.strides)
-
-
 def _numbers(node: Node) -> tuple[Unary, float, float]:
     """The kernel's op, alpha and beta."""
     attrs: Any = node.attrs
@@ -199,75 +172,6 @@ def logical_not(b: Builder, node: Node, inputs: Operands, results: Sequence[Info
     return [shaped(y, like)]
 
 
-def cast(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """y = x in another type."""
-    x = inputs[0]
-    assert x is not None
-    target = results[0].dtype
-    if target is x.dtype:
-        return [x]
-    if (x.dtype.wide or target.wide) and (x.dtype in CAST or target in CAST):
-        from tilework.plan.lowerings import narrow  # loaded where it is needed
-
-        return narrow.cast(b, node, inputs, results)
-    if x.dtype not in CAST or target not in CAST:
-        return f"no kernel to cast {x.dtype} to {target}"
-    run, like = dense_run(b, x)
-    y = b.result(target, run.shape, run)
-    tile, tiles = b.tiles(run.size, CHEAP)
-    params = convert.CastParams(run.size, tile, CAST[x.dtype], CAST[target])
-    b.emit(convert.CAST, (tiles, 1, 1), params, (run, y))
-    return [shaped(y, like)]
-
-
-def _operands(
-    b: Builder, shape: tuple[int, ...], operands: Sequence[Tensor]
-) -> tuple[tuple[int, ...], list[tuple[int, ...]], list[Tensor]]:
-    """The collapsed index space, each operand's strides in it, and the operands as read."""
-    wide = [tensor.broadcast_to(shape) for tensor in operands]
-    sizes, strides = collapse(shape, *(tensor.strides for tensor in wide))
-    if len(sizes) > AXES:
-        own = [b.dense(tensor) for tensor in operands]
-        wide = [tensor.broadcast_to(shape) for tensor in own]
-        sizes, strides = collapse(shape, *(tensor.strides for tensor in wide))
-        if len(sizes) > AXES:
-            wide = [b.dense(tensor) for tensor in wide]
-            sizes, strides = collapse(shape, *(tensor.strides for tensor in wide))
-    return sizes or (1,), [walk or (0,) for walk in strides], wide
-
-
-def _order(shape: tuple[int, ...], operands: Sequence[Tensor]) -> tuple[int, ...] | None:
-    """The order of axes in which the first operand of the result's shape lies, if not this."""
-    whole = next((tensor for tensor in operands if tensor.shape == shape), None)
-    return None if whole is None else order(whole)
-
-
-def pair(
-    b: Builder, inputs: Operands, result: Info, kernel: Kernel, record: Any, op: Any, most: int
-) -> list[Tensor]:
-    """One dispatch of a kernel of two operands; `record` takes sizes, strides, a tile and op."""
-    a, c = inputs[0], inputs[1]
-    assert a is not None and c is not None
-    perm = _order(result.shape, (a, c))
-    if perm is not None:  # the operands' own order is the result's
-        a, c = (one.broadcast_to(result.shape).transposed(perm) for one in (a, c))
-        turned = Info(result.dtype, tuple(result.shape[axis] for axis in perm))
-        (y,) = pair(b, (a, c), turned, kernel, record, op, most)
-        return [y.transposed(inverse(perm))]
-    sizes, (walk_a, walk_c), wide = _operands(b, result.shape, (a, c))
-    y = b.result(result.dtype, result.shape, a, c)
-    tile, tiles = b.tiles(y.size, most)
-    params = record(
-        sizes=six(sizes, 1),
-        a_strides=six(walk_a, 0),
-        b_strides=six(walk_c, 0),
-        tile_elements=tile,
-        op=op,
-    )
-    b.emit(kernel, (tiles if y.size else 0, 1, 1), params, (*wide, y))
-    return [y]
-
-
 def binary(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """y = a op b."""
     dtype = results[0].dtype
@@ -304,7 +208,7 @@ def power(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> 
     if a.dtype is FLOAT32 and number in (2.0, 0.5) and results[0].shape == a.shape:
         return [_unary(b, a, Unary.SQUARE if number == 2.0 else Unary.SQRT, CHEAP)]
     if a.dtype is FLOAT32 and exponent.dtype.kind in "iu":
-        made = cast(b, node, (exponent,), [Info(FLOAT32, exponent.shape)])
+        made = convert(b, node, (exponent,), [Info(FLOAT32, exponent.shape)])
         if isinstance(made, str):
             return made
         exponent = made[0]
@@ -369,7 +273,7 @@ def where(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> 
     result = results[0]
     if result.dtype.size not in (1, 2, 4, 8):
         return f"no kernel for where of {result.dtype}"
-    sizes, walks, wide = _operands(b, result.shape, (condition, yes, no))
+    sizes, walks, wide = operands(b, result.shape, (condition, yes, no))
     y = b.result(result.dtype, result.shape, yes, no, condition)
     tile, tiles = b.tiles(y.size, CHEAP)
     params = WhereParams(
@@ -385,7 +289,6 @@ def where(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> 
 
 
 PLAIN: dict[str, Lowering] = {
-    "cast": cast,
     "and": logical,
     "or": logical,
     "xor": logical,

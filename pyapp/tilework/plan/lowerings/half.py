@@ -17,8 +17,8 @@ from tilework.ir.narrow import convert
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant, view_key
 from tilework.plan.lowering import Lowered, Lowering, Operands
-from tilework.plan.lowerings.elementwise import dense_run, shaped
 from tilework.plan.tensor import Tensor
+from tilework.plan.walk import dense_run, shaped
 
 FORMATS: dict[DType, Half] = {FLOAT16: Half.FLOAT16, BFLOAT16: Half.BFLOAT16}
 ELEMENTS = 32768  # a tile, by convert.wit

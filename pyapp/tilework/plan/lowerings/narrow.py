@@ -20,11 +20,11 @@ from tilework.ir.narrow import bits_of, narrow, of_bits, widen
 from tilework.ir.opdefs.registry import Array, Info
 from tilework.plan.builder import Builder, is_constant
 from tilework.plan.lowering import Lowered, Operands, step
-from tilework.plan.lowerings.elementwise import cast as plain
-from tilework.plan.lowerings.elementwise import dense_run, shaped
+from tilework.plan.lowerings.convert import convert
 from tilework.plan.lowerings.move import gathered
 from tilework.plan.lowerings.numbers import binary
 from tilework.plan.tensor import Tensor
+from tilework.plan.walk import dense_run, shaped
 
 STEPS = 2048  # elements a tile, by convert.wit
 
@@ -38,12 +38,12 @@ def cast(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
         return "computed once"
     if x.dtype.wide and x.dtype.size == 1:
         wide = _looked_up(b, x) if x.dtype.kind == "f" else _byte(x)
-        return [wide] if target is wide.dtype else plain(b, node, (wide,), results)
+        return [wide] if target is wide.dtype else convert(b, node, (wide,), results)
     if target.kind == "f" and x.dtype is FLOAT32:
         return [_rounded(b, node, x, target)]
     if target.kind not in "iu" or not target.bits:
         return f"no kernel to cast {x.dtype} to {target}"
-    whole = plain(b, node, (x,), [Info(INT64, x.shape)])
+    whole = convert(b, node, (x,), [Info(INT64, x.shape)])
     if isinstance(whole, str):
         return whole
     return [_low_bits(b, whole[0], results[0])]
@@ -58,7 +58,7 @@ def _looked_up(b: Builder, x: Tensor) -> Tensor:
     if x.dtype.bits:
         codes &= (1 << x.dtype.bits) - 1
     table = b.local(widen(of_bits(codes, x.dtype)), FLOAT32)
-    places = step(b, plain, "cast", Info(INT32, x.shape), replace(x, dtype=UINT8))
+    places = step(b, convert, "cast", Info(INT32, x.shape), replace(x, dtype=UINT8))
     return gathered(b, table, 0, places)
 
 
@@ -121,5 +121,5 @@ def _low_bits(b: Builder, whole: Tensor, result: Info) -> Tensor:
         made = step(b, binary, "bitwise_xor", shape, made, sign)
         made = step(b, binary, "sub", shape, made, sign)
         own = INT8
-    made = step(b, plain, "cast", Info(own, whole.shape), made)
+    made = step(b, convert, "cast", Info(own, whole.shape), made)
     return replace(made, dtype=result.dtype)

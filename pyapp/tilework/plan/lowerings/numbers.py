@@ -24,7 +24,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant
 from tilework.plan.lowering import Lowered, Lowering, Operands
-from tilework.plan.lowerings.elementwise import pair
+from tilework.plan.walk import pair
 
 CHEAP, DEAR = 16384, 4096  # elements a tile, by numbers.wit
 NUMBERS: dict[DType, Number] = {
