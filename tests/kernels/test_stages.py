@@ -139,3 +139,15 @@ def test_nothing_is_kept(device: Device) -> None:
         if turn:
             assert before == (now.in_use, now.spans, now.imported)
         before = (now.in_use, now.spans, now.imported)
+
+
+@pytest.mark.parametrize("rows", [3, LARGE])
+def test_what_is_fed_lies_in_any_order(device: Device, rows: int) -> None:
+    """As references give it: a transposed array, not that array's memory."""
+    graph = Graph(
+        "order", (matrix("x"),), (matrix("y"),), (Node("neg", ("x",), ("y",)),), {}
+    )  # fmt: skip
+    x = f32(WIDTH, rows).T
+    with GraphSession(graph, device) as session:
+        for fed in (x, x[::-1], np.ascontiguousarray(x)):
+            np.testing.assert_array_equal(session.run({"x": fed}, ["y"])[0], -fed)

@@ -203,7 +203,7 @@ class Plan:
         for name, tensor in self._inputs:
             fed = feeds[name]
             assert not isinstance(fed, Resident)  # a plan for those has slots
-            self._at_home(tensor).write(plain(fed))
+            self._at_home(tensor).write(contiguous(fed))
         self._submit((arena,) if arena else (), stop, recorder)
         results: list[Fed] = []
         for name in names:
@@ -265,7 +265,7 @@ class Plan:
                     bound[storage] = fed.buffer
                     residents.append(fed.buffer)
                 elif not self._borrow(fed, storage, borrowed):
-                    self._at_home(tensor).write(plain(fed))
+                    self._at_home(tensor).write(contiguous(fed))
             for name in names:
                 tensor = self._given[name]
                 storage = tensor.storage
@@ -326,7 +326,7 @@ class Plan:
     def _borrow(self, array: Array, storage: Storage, borrowed: list[Buffer]) -> bool:
         """Binds the storage to the array for this run; False when it is better, or has to be,
         copied."""
-        if array.nbytes < IN_PLACE or storage not in self._slots:
+        if array.nbytes < IN_PLACE or storage not in self._slots or not array.flags.c_contiguous:
             return False
         try:
             buffer = self._device.import_memory(plain(array), storage.label)
