@@ -142,6 +142,7 @@ def static_int8(
     `operators`: in QLinear operators instead of QuantizeLinear and DequantizeLinear; `signed`:
     activations are int8. A softmax at the end is left out: rounded to bytes it says nothing.
     """
+    import onnxruntime
     from onnxruntime.quantization import (
         CalibrationDataReader,
         QuantFormat,
@@ -160,6 +161,7 @@ def static_int8(
     kinds = {True: QuantType.QInt8, False: QuantType.QUInt8}
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # what it recommends has been done
+    onnxruntime.set_default_logger_severity(3)  # a warning for each initializer otherwise
     try:
         with tempfile.TemporaryDirectory() as folder:
             plain, prepared, made = (Path(folder) / name for name in ("a.onnx", "b.onnx", "c.onnx"))
@@ -175,6 +177,7 @@ def static_int8(
             return made.read_bytes()
     finally:
         logging.disable(before)
+        onnxruntime.set_default_logger_severity(2)
 
 
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tilework.core.errors import InvalidArgument
+from tilework.core.growing import grows
 from tilework.core.shapes import (
     broadcast_two,
     normalize_axes,
@@ -386,7 +387,7 @@ def _normalise_trilu(node: Node, infos: Sequence[Info]) -> Mapping[str, Any]:
     if len(infos[0].shape) < 2:
         raise InvalidArgument("needs a matrix or a stack of them")
     k = k[0] if isinstance(k, tuple) and k else k
-    if not isinstance(k, int):
+    if not isinstance(k, int) and not grows(k):
         raise InvalidArgument(f"k, which diagonal, is {k!r}; expected an integer")
     return {"k": k, "upper": node.attrs.get("upper", 1)}
 
