@@ -1,18 +1,16 @@
 """Which runs differ only in a length that grows: a decoder's, token by token.
 
 `growing_axes` sees it in two runs after each other, a Family is what they have in common and the
-one stage that serves all its lengths. Plans nothing, runs nothing.
+one plan that serves all its lengths. Plans nothing, runs nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from tilework.core.growing import Growth, Table
-
-if TYPE_CHECKING:
-    from tilework.engine.stages import Stage
+from tilework.engine.plan import Plan
 
 Key: TypeAlias = tuple[Any, ...]
 Axes: TypeAlias = dict[int, tuple[int, ...]]  # by place in the key
@@ -70,17 +68,17 @@ def room(length: int) -> int:
 
 @dataclass(eq=False, slots=True)
 class Family:
-    """Runs that differ in a length, and the stage that was planned for all of them."""
+    """Runs that differ in a length, and what was planned for all of them."""
 
     axes: Axes
     common: Key
     growth: Growth
     table: Table
-    stage: Stage
+    plan: Plan
     length: int
 
     def serves(self, key: Key) -> bool:
-        """Sets its stage for a run with this key; False where it is for others."""
+        """Sets its plan for a run with this key; False where it is for others."""
         places = len(self.common) == len(key) and all(
             isinstance(key[place], tuple) and len(key[place]) == len(self.common[place])
             for place in self.axes
@@ -92,6 +90,6 @@ class Family:
             values = self.table.at(length)
             if values is None:
                 return False
-            self.stage.plan.grow(values, self.growth.atoms_at(length) or [])
+            self.plan.grow(values, self.growth.atoms_at(length) or [])
             self.length = length
         return True

@@ -259,7 +259,7 @@ class Stages:
                     infos[name] = info
             grown = self._family(before, key, infos, slots)
             if grown is not None:
-                place, stage = grown, grown.stage
+                place, stage = grown
             else:
                 with sound(f"graph '{self._graph.name}'"):
                     stage = Stage(self.shared, cut(self._graph, infos), slots)
@@ -275,8 +275,8 @@ class Stages:
 
     def _family(
         self, before: Key, key: Key, infos: Mapping[str, Info], slots: bool
-    ) -> Family | None:
-        """A plan for all runs that differ from this one in a length that grows, if it does."""
+    ) -> tuple[Family, Stage] | None:
+        """A stage for all runs that differ from this one in a length that grows, if it does."""
         axes = growing_axes(before, key)
         if axes is None:
             return None
@@ -310,9 +310,9 @@ class Stages:
             if stage is not None:
                 stage.free()
             return None
-        family = Family(axes, shared, growth, table, stage, length)
+        family = Family(axes, shared, growth, table, stage.plan, length)
         self._families.append(family)
-        return family
+        return family, stage
 
     def latest(self) -> Stage | None:
         """The one that was found last."""
