@@ -67,9 +67,9 @@ TW_INLINE void tw_rewrite(tw_lines *next) {
 
 #define TW_HIDE(pointer) __asm__("" : "+r"(pointer))
 
-// `rows` and `rewriting` are constants where this is inlined. A fused multiply-add waits four cycles for the one
-// before it, an add two or three: three rows, so six sums, are faster by separate instructions
-// (Zen 5: 59 and 47 GF/s; Zen 4: no difference).
+// `rows` and `rewriting` are constants where this is inlined. A fused multiply-add waits four cycles
+// for the one before it, an add two or three: three rows, so six sums, are faster by separate
+// instructions (Zen 5: 59 and 47 GF/s; Zen 4: no difference).
 TW_INLINE void tw_strip_rows(const tw_strip *s, int rows, int rewriting) {
   v128_t sum[TW_ROWS][2];
   const float *a[TW_ROWS], *b = s->b;

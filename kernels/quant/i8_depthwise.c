@@ -13,8 +13,8 @@
 // 16 instructions for 32 products. What lies in the padding is read from a line of x's zero, so all
 // windows are alike: addresses of their taps, which move along together where nothing is cut off.
 #include "depthwise.h"
+#include "activation.h"
 #include "bindings.h"
-#include "math.h"
 #include "quant.h"
 #include "requantise.h"
 #include "space.h"
@@ -73,14 +73,9 @@ TW_INLINE void add_taps(const line *l, const uint8_t *weights, uint32_t c, uint3
   }
 }
 
+// Whether to inline it is left to the compiler, for `window` is unrolled.
 static v128_t activated(v128_t x, quant_activation activation) {
-  switch (activation) {
-    case QUANT_ACTIVATION_RELU: return wasm_f32x4_pmax(x, wasm_f32x4_splat(0));
-    case QUANT_ACTIVATION_GELU: return tw_gelu(x);
-    case QUANT_ACTIVATION_TANH: return tw_tanh(x);
-    case QUANT_ACTIVATION_SIGMOID: return tw_sigmoid(x);
-    default: return x;
-  }
+  return tw_quant_activate(x, activation);
 }
 
 // The window whose taps are at l->at, all channels, to `y`.

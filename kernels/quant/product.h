@@ -10,8 +10,8 @@
 #ifndef TW_QUANT_PRODUCT_H
 #define TW_QUANT_PRODUCT_H
 #include "i8_strip.h"
+#include "activation.h"
 #include "bindings.h"
-#include "math.h"
 #include "quant.h"
 #include "requantise.h"
 
@@ -176,16 +176,6 @@ static int orderly(const tw_head *head, uint32_t k) {
   return 1;
 }
 
-TW_INLINE v128_t activate(v128_t x, quant_activation activation) {
-  switch (activation) {
-    case QUANT_ACTIVATION_RELU: return wasm_f32x4_pmax(x, wasm_f32x4_splat(0));
-    case QUANT_ACTIVATION_GELU: return tw_gelu(x);
-    case QUANT_ACTIVATION_TANH: return tw_tanh(x);
-    case QUANT_ACTIVATION_SIGMOID: return tw_sigmoid(x);
-    default: return x;
-  }
-}
-
 // A row's sums with the zeros taken into account. `by_row` is a constant where this is inlined.
 TW_INLINE void correct(const work *w, const columns *c, uint32_t i, int by_row, v128_t x[2]) {
   int32_t za = w->a_zero;
@@ -254,7 +244,7 @@ TW_INLINE void finish_floats(const work *w, const columns *c, const int32_t *sum
     started(w, c, &t, sums, first + i, x);
     TW_UNROLLED for (int h = 0; h < 2; h++) {
       x[h] = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(x[h]), t.factors[h]);
-      x[h] = activate(wasm_f32x4_add(x[h], bias[h]), activation);
+      x[h] = tw_quant_activate(wasm_f32x4_add(x[h], bias[h]), activation);
     }
     if (residual) {
       if (width == TW_COLUMNS) {
