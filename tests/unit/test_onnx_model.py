@@ -78,10 +78,11 @@ def test_metadata() -> None:
 
 
 def test_types() -> None:
-    inputs = [value("x", ["batch", 3, None]), value("r", None), value("s", [], TensorProto.INT64)]
+    x = value("x", ["batch", 3, None, -1])
+    inputs = [x, value("r", None), value("s", [], TensorProto.INT64)]
     graph = load_graph(model([RELU], inputs)).graph
     assert [(v.name, v.dtype, v.shape) for v in graph.inputs] == [
-        ("x", FLOAT32, ("batch", 3, "")),
+        ("x", FLOAT32, ("batch", 3, "", "")),  # -1, as PaddlePaddle writes it, is no extent
         ("r", FLOAT32, None),
         ("s", INT64, ()),
     ]
@@ -197,7 +198,7 @@ def with_constant(tensor: Any) -> bytes:
     return model([node("Add", ["x", "w"], ["y"])], stored=[tensor])
 
 
-MAP = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(FLOAT, None))
+SPARSE = helper.make_sparse_tensor_type_proto(FLOAT, ["n"])
 ADD = node("Add", ["x", "w"], ["y"])
 CONTRADICTIONS: list[tuple[str, type[TileworkError], bytes, str]] = [
     (
@@ -287,10 +288,10 @@ CONTRADICTIONS: list[tuple[str, type[TileworkError], bytes, str]] = [
     ),
     ("opset too new", errors.NotImplemented, model([RELU], opset=99), "ONNX opset 99"),
     (
-        "map",
+        "sparse",
         errors.NotImplemented,
-        model([RELU], [helper.make_value_info("x", MAP)]),
-        "input 'x': type map is not supported",
+        model([RELU], [helper.make_value_info("x", SPARSE)]),
+        "input 'x': type sparse_tensor is not supported",
     ),
     (
         "input of an unknown dtype",

@@ -4,8 +4,9 @@ Built by the fronts (onnx, array), rewritten by passes, read by the planner. Nod
 topological order, each value has one producer, and nothing here computes.
 
 A value is a tensor, or it wraps tensors: a sequence is a list on the host, an optional is None or
-what it wraps. An attribute may be a graph, as the branches of an `if` and the body of a `loop`; all
-that such a graph reads from outside is an input of the node and one of its own.
+what it wraps, a map a dict of Python's own keys and numbers. An attribute may be a graph, as the
+branches of an `if` and the body of a `loop`; all that such a graph reads from outside is an input
+of the node and one of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 UNTYPED = DType("untyped", 0, "?", "", 0)
 
 SEQUENCE, OPTIONAL = "sequence", "optional"
+MAP = "map of "  # and the dtype of the keys
 
 # An extent is a number, or the name of one that is only known at run time; "" has no name.
 Extent: TypeAlias = int | str

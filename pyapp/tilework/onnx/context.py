@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tilework.core import errors
 from tilework.core.config import READ_BACK_LIMIT
-from tilework.core.dtypes import BOOL, BY_NAME, INT64, DType, from_numpy
+from tilework.core.dtypes import BOOL, BY_NAME, FLOAT32, INT64, DType, from_numpy
 from tilework.core.errors import InvalidGraph
 from tilework.ir.graph import UNTYPED, Constant, Graph, Node, Value
 from tilework.ir.narrow import convert
@@ -40,6 +40,8 @@ _INT64_RESULTS = {
 _RESULTS: dict[str, tuple[DType | int, ...]] = {
     "where": (1,),
     "one_hot": (1,),
+    "class_one_hot": (FLOAT32,),
+    "tf_idf": (FLOAT32,),
     "top_k": (0, INT64),
     "scaled_attention": (0, 1, 2, 0),
 }

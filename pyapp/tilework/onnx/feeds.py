@@ -15,7 +15,7 @@ from tilework.core.dtypes import DType, ort_type
 from tilework.core.errors import InvalidArgument
 from tilework.engine.devices import Device
 from tilework.engine.resident import Fed, Resident, host_array
-from tilework.ir.graph import OPTIONAL, SEQUENCE, Value
+from tilework.ir.graph import MAP, OPTIONAL, SEQUENCE, Value
 from tilework.ir.narrow import adopt
 from tilework.onnx.value import OrtValue
 
@@ -72,6 +72,8 @@ class Feeds:
             value = value.held()
         if wraps[0] == OPTIONAL:
             return None if value is None else self._value(name, value, expected, wraps[1:])
+        if wraps[0].startswith(MAP):
+            return _checked_map(name, value, expected, wraps[0].removeprefix(MAP))
         if not isinstance(value, (list, tuple)):
             raise InvalidArgument(
                 f"input {name!r} is a {type(value).__name__}; expected a list, it is a sequence "
@@ -149,8 +151,30 @@ def value_type(value: Value) -> str:
     """The type string that onnxruntime shows, e.g. `seq(tensor(float))`."""
     words = ort_type(value.dtype)
     for wrap in reversed(value.wraps):
-        words = f"{'seq' if wrap == SEQUENCE else wrap}({words})"
+        if wrap.startswith(MAP):
+            words = f"map({wrap.removeprefix(MAP)},{words})"
+        else:
+            words = f"{'seq' if wrap == SEQUENCE else wrap}({words})"
     return words
+
+
+def _checked_map(name: str, value: object, expected: Value, keys: str) -> dict[Any, Any]:
+    """A dict whose keys and values are Python's own str, int or float."""
+    what = f"input {name!r} is a {value_type(expected)}"
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(f"{what}; expected a dict, got a {type(value).__name__}")
+    as_key: type = str if keys == "string" else int
+    kind = expected.dtype.kind
+    as_value: type = str if kind == "s" else float if kind == "f" else int
+    found = {}
+    for key, one in value.items():
+        if isinstance(key, str) is not (as_key is str) or isinstance(one, str) is not (kind == "s"):
+            raise InvalidArgument(f"{what}; the dict has {key!r}: {one!r}")
+        try:
+            found[as_key(key)] = as_value(one)
+        except (TypeError, ValueError):
+            raise InvalidArgument(f"{what}; the dict has {key!r}: {one!r}") from None
+    return found
 
 
 def _converted(name: str, value: object, dtype: np.dtype[Any]) -> Array:

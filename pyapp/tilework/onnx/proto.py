@@ -74,7 +74,12 @@ class TensorTypeProto(Message):
 
 
 class OtherTypeProto(Message):
-    """A map or sparse type: known to be there, not read."""
+    """A sparse type: known to be there, not read."""
+
+
+class MapTypeProto(Message):
+    key_type: int = 0
+    value_type: TypeProto | None = None
 
 
 class WrappingTypeProto(Message):
@@ -86,7 +91,7 @@ class WrappingTypeProto(Message):
 class TypeProto(Message):
     tensor_type: TensorTypeProto | None = None
     sequence_type: WrappingTypeProto | None = None
-    map_type: OtherTypeProto | None = None
+    map_type: MapTypeProto | None = None
     sparse_tensor_type: OtherTypeProto | None = None
     optional_type: WrappingTypeProto | None = None
 
@@ -196,12 +201,13 @@ _table(
 _table(TensorShapeProto, {1: ("dim", MESSAGES, DimensionProto)})
 _table(TensorTypeProto, {1: ("elem_type", INT, None), 2: ("shape", MESSAGE, TensorShapeProto)})
 _table(WrappingTypeProto, {1: ("elem_type", MESSAGE, TypeProto)})
+_table(MapTypeProto, {1: ("key_type", INT, None), 2: ("value_type", MESSAGE, TypeProto)})
 _table(
     TypeProto,
     {
         1: ("tensor_type", MESSAGE, TensorTypeProto),
         4: ("sequence_type", MESSAGE, WrappingTypeProto),
-        5: ("map_type", MESSAGE, OtherTypeProto),
+        5: ("map_type", MESSAGE, MapTypeProto),
         8: ("sparse_tensor_type", MESSAGE, OtherTypeProto),
         9: ("optional_type", MESSAGE, WrappingTypeProto),
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tilework.core import errors
 from tilework.core.dtypes import BY_ONNX, from_onnx
 from tilework.core.errors import InvalidGraph
-from tilework.ir.graph import OPTIONAL, SEQUENCE, UNTYPED, Extent, Value
+from tilework.ir.graph import MAP, OPTIONAL, SEQUENCE, UNTYPED, Extent, Value
 from tilework.onnx.proto import TensorTypeProto, TypeProto, ValueInfoProto
 
 
@@ -16,10 +16,8 @@ def read_value(proto: ValueInfoProto, role: str) -> Value:
         raise InvalidGraph(f"an {role} of the graph has no name")
     tensor, wraps = _unwrapped(proto.type)
     if tensor is None:
-        kind = proto.type
-        for other in ("map", "sparse_tensor"):
-            if kind is not None and kind.has(f"{other}_type"):
-                raise errors.NotImplemented(f"{where}: type {other} is not supported")
+        if proto.type is not None and proto.type.has("sparse_tensor_type"):
+            raise errors.NotImplemented(f"{where}: type sparse_tensor is not supported")
         raise InvalidGraph(f"{where}: has no type")
     dtype = from_onnx(tensor.elem_type, where)
     return Value(proto.name, dtype, _extents(tensor, where), wraps)
@@ -58,6 +56,9 @@ def _unwrapped(kind: TypeProto | None) -> tuple[TensorTypeProto | None, tuple[st
         elif kind.optional_type is not None:
             wraps.append(OPTIONAL)
             kind = kind.optional_type.elem_type
+        elif kind.map_type is not None:
+            wraps.append(MAP + from_onnx(kind.map_type.key_type, "a map's keys").name)
+            kind = kind.map_type.value_type
         else:
             return kind.tensor_type, tuple(wraps)
     return None, ()
@@ -69,9 +70,10 @@ def _extents(tensor: TensorTypeProto, where: str) -> tuple[Extent, ...] | None:
     extents: list[Extent] = []
     for axis, dim in enumerate(tensor.shape.dim):
         if dim.has("dim_value"):
-            if dim.dim_value < 0:
+            # Exporters write -1 for what is not known (PaddlePaddle), as onnxruntime reads it.
+            if dim.dim_value < -1:
                 raise InvalidGraph(f"{where}: extent {dim.dim_value} of axis {axis} is negative")
-            extents.append(dim.dim_value)
+            extents.append("" if dim.dim_value == -1 else dim.dim_value)
         else:
             extents.append(dim.dim_param)
     return tuple(extents)

@@ -164,6 +164,10 @@ class OrtValue:
         held = self._held
         if isinstance(held, (list, tuple)) and held:
             return f"seq({OrtValue(held[0]).data_type()})"
+        if isinstance(held, dict) and held:
+            key, one = next(iter(held.items()))
+            names = {str: "string", float: "float", int: "int64"}
+            return f"map({names[type(key)]},tensor({names[type(one)]}))"
         return ort_type(self._dtype)
 
     def element_type(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import FLOAT32
+from tilework.core.dtypes import FLOAT32, from_numpy
 from tilework.onnx.context import Array, Context, OnnxNode
 from tilework.onnx.ops.classes import OneColumn, classified, post_transform
 from tilework.onnx.ops.table import ML, operator
@@ -118,7 +118,13 @@ def label_encoder(ctx: Context, node: OnnxNode) -> str:
         default = node.attrs.get("default_float", -0.0)
     else:
         default = node.attrs.get("default_int64", -1)
-    return ctx.emit("label_encoder", node.inputs[0], keys=keys, values=values, default=default)
+    return _encoded(ctx, node.inputs[0], keys, values, default)
+
+
+def _encoded(ctx: Context, x: str, keys: Array, values: Array, default: Any) -> str:
+    found = ctx.emit("label_encoder", x, keys=keys, values=values, default=default)
+    ctx.set_dtype(found, from_numpy(values.dtype))
+    return found
 
 
 @operator("CategoryMapper", 1, ML)
@@ -138,9 +144,9 @@ def _mapped(
     (x,) = node.inputs
     if ctx.dtype(x).kind == "s":
         default: Any = node.attrs.get("default_int64", -1)
-        return ctx.emit("label_encoder", x, keys=strings, values=numbers, default=default)
+        return _encoded(ctx, x, strings, numbers, default)
     default = node.attrs.get("default_string", "_Unused")
-    return ctx.emit("label_encoder", x, keys=numbers, values=strings, default=default)
+    return _encoded(ctx, x, numbers, strings, default)
 
 
 @operator("OneHotEncoder", 1, ML)
