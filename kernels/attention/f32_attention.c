@@ -1,4 +1,5 @@
-// out = softmax(scale q k^T + mask) v, f32, for one head and a block of query rows.
+// out = softmax(cap(scale q k^T) + mask) v, f32, for one head and a block of query rows; cap(x) is
+// softcap tanh(x / softcap), or x where that is 0.
 //
 // q, k, v, out  element (b, h, i, f) at b *_batch + h *_head + i *_row + f; 4-byte aligned
 // mask          element (b, h, i, j) at b mask_batch + h mask_head + i mask_row + j mask_column,
@@ -9,7 +10,7 @@
 // unfinished output, which are rescaled when the maximum grows (Milakov and Gimelshein, Online
 // normalizer calculation for softmax, 2018). As in the decomposed graph, a row whose scores are all
 // equal is an average, and one whose scores are all -inf, or contain NaN or +inf, is NaN; with
-// hidden_zero all -inf is 0.
+// hidden_zero 1 all -inf is 0, with 2 all of these are.
 //
 // Scratch, in floats: keys turned into panels (block, head_size) | values in panels (block, wide) |
 // scores (16, block) | for each row of the tile `wide` sums, its maximum and its sum;
@@ -56,6 +57,15 @@ static inline v128_t mask_at(const float *mask, size_t stride, uint32_t n) {
   return x;
 }
 
+// s = softcap tanh(scale s / softcap) for `keys`, and whatever follows them in their panel.
+static void scale_and_cap(float *s, uint32_t keys, float scale, float softcap) {
+  v128_t factor = tw_splat(scale / softcap), cap = tw_splat(softcap);
+  for (uint32_t j = 0; j < keys; j += 4) {
+    v128_t x = tw_tanh(wasm_f32x4_mul(wasm_v128_load(s + j), factor));
+    wasm_v128_store(s + j, wasm_f32x4_mul(x, cap));
+  }
+}
+
 // One row of scores: s = scale s + mask, -inf from `keys` to the end of the last panel. Returns the
 // largest; NaN is left for the exponentials to carry.
 static float scale_and_mask(float *s, uint32_t keys, float scale, const float *mask,
@@ -99,9 +109,10 @@ static void multiply(float *x, uint32_t width, float factor) {
 }
 
 // A row's scores of one block to weights; the row's state and unfinished output follow.
-static void weigh(float *s, uint32_t keys, float scale, const float *mask, size_t stride,
+static void weigh(float *s, uint32_t keys, const attention_params *p, const float *mask,
                   row_state *row, float *output, uint32_t wide, int first) {
-  float high = scale_and_mask(s, keys, scale, mask, stride);
+  if (p->softcap != 0) scale_and_cap(s, keys, p->scale, p->softcap);
+  float high = scale_and_mask(s, keys, p->softcap != 0 ? 1 : p->scale, mask, p->mask_column);
   float before = first ? -__builtin_inff() : row->highest;
   if (before > high) high = before;
   // With all scores -inf so far: subtract 0, so that the weights are 0 and not NaN.
@@ -239,8 +250,7 @@ uint32_t f32_attention(const tw_dispatch *d, const tw_tile *t) {
       float *sum = sums + (size_t)i * wide;
       row_scores(scores, q + (size_t)i * p->q_row, k + (size_t)from * p->k_row, p->k_row, size,
                  count);
-      weigh(scores, count, p->scale,
-            m ? m + (size_t)i * p->mask_row + (size_t)from * p->mask_column : 0, p->mask_column,
+      weigh(scores, count, p, m ? m + (size_t)i * p->mask_row + (size_t)from * p->mask_column : 0,
             &states[i], sum, wide, from == 0);
       row_values(sum, scores, v + (size_t)from * p->v_row, p->v_row, count, p->value_size,
                  from == 0);
@@ -267,9 +277,9 @@ uint32_t f32_attention(const tw_dispatch *d, const tw_tile *t) {
         }
 
       for (uint32_t i = 0; i < group; i++)
-        weigh(scores + (size_t)i * block, count, p->scale,
+        weigh(scores + (size_t)i * block, count, p,
               m ? m + (size_t)(i0 + i) * p->mask_row + (size_t)from * p->mask_column : 0,
-              p->mask_column, &states[i0 + i], sums + (size_t)(i0 + i) * wide, wide, from == 0);
+              &states[i0 + i], sums + (size_t)(i0 + i) * wide, wide, from == 0);
 
       tw_strip o = {.lda = block, .k = count, .ldc = wide, .ahead = s.ahead};
       for (uint32_t j = 0; j < wide; j += TW_PANEL)
@@ -291,6 +301,10 @@ uint32_t f32_attention(const tw_dispatch *d, const tw_tile *t) {
     float sum = states[i].sum, by = sum == 0 && p->hidden_zero ? 0 : 1 / sum;
     float *y = out + (size_t)i * p->out_row;
     uint32_t j = 0;
+    if (sum != sum && p->hidden_zero == 2) {
+      for (; j < p->value_size; j++) y[j] = 0;
+      continue;
+    }
     for (; j + 4 <= p->value_size; j += 4)
       wasm_v128_store(y + j, wasm_f32x4_mul(wasm_v128_load(x + j), tw_splat(by)));
     for (; j < p->value_size; j++) y[j] = x[j] * by;

@@ -40,6 +40,8 @@ class Case:
     block: int = 0  # keys that fit scratch; 0: all
     scale: float = 0.0  # 0: 1 / sqrt(size)
     magnitude: float = 1.0
+    softcap: float = 0.0
+    zero: int = 0  # hidden_zero
     note: str = field(default="", compare=False)
 
 
@@ -73,6 +75,14 @@ CASES = [
     Case(9, 30, scale=3.0, magnitude=6.0, note="scores of hundreds"),
     Case(9, 30, scale=3.0, magnitude=6.0, block=8, note="scores of hundreds, blocks"),
     Case(6, 10, scale=-0.5, note="negative scale"),
+    *(
+        Case(q, 37, 5, softcap=cap, magnitude=4.0, mask=-1.5, masked=9, block=b, note="capped")
+        for q in (2, 9)
+        for cap in (0.5, 30.0)
+        for b in (0, 8)
+    ),
+    *(Case(9, 12, mask=INFINITE, masked=12, zero=z, note="all -inf: 0") for z in (1, 2)),
+    *(Case(9, 12, mask=math.nan, masked=2, rank="all", zero=z, note="NaN") for z in (1, 2)),
 ]
 
 
@@ -147,8 +157,9 @@ def run(case: Case, build: str, seed: int = 0) -> None:
     out = np.full(b * case.queries * h * width - 3, -7.25, np.float32)
     all_strides = (*strides[0], *strides[1], *strides[2], *out_strides, *mask_strides)
     params = AttentionParams._make(
-        (case.queries, case.keys, size, value, *all_strides, case.tile_rows, scale, 0)
-    )
+        (case.queries, case.keys, size, value, *all_strides, case.tile_rows, scale, case.zero,
+         case.softcap)
+    )  # fmt: skip
     counts = (-(-case.queries // case.tile_rows), h, b)
     need = scratch_bytes(case.tile_rows, size, value, case.block or case.keys)
     arrays = [q, k, v, mask, out]
@@ -159,6 +170,8 @@ def run(case: Case, build: str, seed: int = 0) -> None:
     lv = logical(v, strides[2], (b, h, case.keys, value)).astype(np.float64)
     products = lq @ lk.swapaxes(-1, -2)
     scores = np.float32(scale) * products
+    if case.softcap:
+        scores = case.softcap * np.tanh(scores / case.softcap)
     if mask is not None:
         lm = np.lib.stride_tricks.as_strided(mask, scores.shape, tuple(4 * s for s in mask_strides))
         # The sum is rounded to float32: beside the lowest number all scores become equal.
@@ -166,6 +179,9 @@ def run(case: Case, build: str, seed: int = 0) -> None:
     with np.errstate(invalid="ignore"):
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
+        if case.zero:
+            gone = np.isneginf(scores).all(-1, keepdims=True) | (case.zero == 2)
+            weights[np.broadcast_to(gone, weights.shape) & np.isnan(weights)] = 0
         expected = weights @ lv
         # A score is wrong by its dot product's rounding; a weight by as much, relatively.
         wrong = abs(scale) * (np.abs(lq) @ np.abs(lk).swapaxes(-1, -2)) * (2 + math.sqrt(size))
@@ -239,7 +255,8 @@ def test_average_of_a_fully_masked_row(build: str) -> None:
     ones = np.ones(8, np.float32)
     out = np.zeros(1, np.float32)
     mask = np.full(8, LOWEST, np.float32)
-    params = AttentionParams(1, 8, 1, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1.0, 0)
+    strides = (0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1)
+    params = AttentionParams._make((1, 8, 1, 1, *strides, 1, 1.0, 0, 0.0))
     need = scratch_bytes(1, 1, 1, 8)
     arrays: list[Array | None] = [ones[:1], ones, v, mask, out]
     assert host(build).run(F32_ATTENTION, (1, 1, 1), params, arrays, need) == 0
@@ -257,7 +274,7 @@ def test_a_row_that_sees_nothing(build: str, zero: int) -> None:
     mask = np.zeros(2 * keys, np.float32)
     mask[:keys] = INFINITE
     strides = (0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, keys, 1)
-    params = AttentionParams._make((2, keys, 1, 1, *strides, 2, 1.0, zero))
+    params = AttentionParams._make((2, keys, 1, 1, *strides, 2, 1.0, zero, 0.0))
     need = scratch_bytes(2, 1, 1, 8)  # the keys in two blocks
     arrays: list[Array | None] = [ones[:2], ones, v, mask, out]
     assert host(build).run(F32_ATTENTION, (1, 1, 1), params, arrays, need) == 0
@@ -265,7 +282,7 @@ def test_a_row_that_sees_nothing(build: str, zero: int) -> None:
     assert out[1] == 5.5
 
 
-GOOD = AttentionParams(2, 3, 4, 5, 0, 0, 4, 0, 0, 4, 0, 0, 5, 0, 0, 5, 0, 0, 3, 1, 2, 1.0, 0)
+GOOD = AttentionParams(2, 3, 4, 5, 0, 0, 4, 0, 0, 4, 0, 0, 5, 0, 0, 5, 0, 0, 3, 1, 2, 1.0, 0, 0.0)
 SIZES = {"q": 8, "k": 12, "v": 15, "mask": 6, "out": 10}
 
 

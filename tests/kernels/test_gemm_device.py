@@ -91,7 +91,7 @@ def test_an_attention_layer(device: Device, batch: int, length: int, heads: int,
         F32_ATTENTION, cells.counts(length, heads, batch),
         AttentionParams(
             length, length, size, size, *part, *part, *part, length * width, size, width,
-            0, 0, 0, 0, cells.tile_rows, 1 / math.sqrt(size), 0,
+            0, 0, 0, 0, cells.tile_rows, 1 / math.sqrt(size), 0, 0.0,
         ),
         [*views, None, context], scratch=cells.scratch,
     )  # fmt: skip

@@ -1,9 +1,10 @@
 """Softmax attention, as exporters write it, → attention(q, k, v, mask).
 
-Reads from softmax(…) @ v upwards: an additive mask, a scale as division or product of the scores or
-of q and k, then q @ kᵀ. Where heads are joined to the batch, the scores may be taken apart
-for their mask. Transposes are left to the planner, for which they are views. Needs shapes; refuses
-whatever it does not know for certain.
+Reads from softmax(…) @ v upwards: weights of NaN made 0, an additive mask, a cap by tanh, a scale
+as division or product of the scores or of q and k, then q @ kᵀ. Where heads are joined to the
+batch, the scores may be taken apart for their mask. Keys and values that are repeated for the heads
+that share them are read where they lie. Transposes are left to the planner, for which they are
+views. Needs shapes; refuses whatever it does not know for certain.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tilework.core.dtypes import FLOAT32
+from tilework.core.dtypes import FLOAT16, FLOAT32
 from tilework.core.shapes import broadcast_two
 from tilework.ir.graph import Node
 from tilework.passes.editor import Editor
 
 # A Where that writes at most this hides a key: exp(x - max) is 0 whatever is added to it.
 HIDING = -1e9
-_STEPS = ("mul", "div", "reshape")  # between the product and the mask
+_STEPS = ("mul", "div", "reshape", "tanh")  # between the product and the mask
+_DTYPES = (FLOAT32, FLOAT16)
+_REPEATS = ("repeat_heads", "share_heads")
 
 
 @dataclass(slots=True)
@@ -30,6 +33,7 @@ class _Scores:
     q: str = ""
     k: str = ""  # (…, features, keys)
     scale: float = 1.0
+    softcap: float = 0.0
     mask: str = ""
     shape: tuple[int, ...] = ()
     lead: tuple[int, int] | None = None  # batch and heads, where both are one axis of the scores
@@ -41,8 +45,8 @@ def fuse_attention(editor: Editor) -> None:
     for node in editor:
         if node.op != "matmul":
             continue
-        softmax = editor.producer(node.inputs[0])
-        if softmax is None or softmax.op != "softmax" or not editor.used_once(node.inputs[0]):
+        softmax = _softmax(editor, node.inputs[0])
+        if softmax is None:
             continue
         shape = editor.concrete(softmax.inputs[0])
         axis = softmax.attrs.get("axis", -1)
@@ -52,7 +56,25 @@ def fuse_attention(editor: Editor) -> None:
         scores = _read(editor, softmax.inputs[0], shape, out)
         if scores is None or not _fits(editor, scores, node.inputs[1], out):
             continue
-        _rewrite(editor, node, scores)
+        nan_zero = softmax.outputs[0] != node.inputs[0]
+        _rewrite(editor, node, scores, {"nan_zero": 1} if nan_zero else {})
+
+
+def _softmax(editor: Editor, weights: str) -> Node | None:
+    """The softmax that makes `weights`, with or without where(isnan(y), 0, y) behind it."""
+    node = editor.producer(weights)
+    if node is None or not editor.used_once(weights):
+        return None
+    if node.op == "where":
+        test, zero, weights = node.inputs
+        asked = editor.producer(test)
+        if asked is None or asked.op != "isnan" or asked.inputs[0] != weights:
+            return None
+        inside = len(editor.users(weights)) == 2 and weights not in editor.outputs
+        if not inside or not editor.used_once(test) or editor.scalar(zero) != 0.0:
+            return None
+        node = editor.producer(weights)
+    return node if node is not None and node.op == "softmax" else None
 
 
 def _read(editor: Editor, name: str, shape: tuple[int, ...], out: str) -> _Scores | None:
@@ -70,6 +92,13 @@ def _read(editor: Editor, name: str, shape: tuple[int, ...], out: str) -> _Score
                 return None
             name, factor = step
             found.scale *= factor
+            bound = editor.producer(name)
+            if bound is not None and bound.op == "tanh" and not found.softcap and factor > 0.0:
+                if found.scale != factor or not editor.used_once(name):
+                    return None  # a scale behind the cap
+                name, found.softcap = bound.inputs[0], factor
+        elif found.softcap and node.op in ("add", "where"):
+            return None  # a mask before the cap
         elif node.op == "add" and not found.mask and found.scale == 1.0:
             picked = _score_operand(editor, node, shape)
             if picked is None:
@@ -165,7 +194,7 @@ def _leads_to_matmul(editor: Editor, name: str) -> bool:
     node = editor.producer(name)
     while node is not None and node.op in _STEPS:
         inner = node.inputs[0]
-        if node.op != "reshape":
+        if node.op in ("mul", "div"):
             step = _scalar_step(editor, node)
             if step is None:
                 return False
@@ -179,6 +208,9 @@ def _where_mask(
 ) -> str | None:
     """Where(condition, scores, -inf) or the reverse → an additive mask; gives the scores."""
     condition, yes, no = node.inputs
+    dtype = editor.dtype(out)
+    if dtype not in _DTYPES:
+        return None
     for scores, filler, swapped in ((yes, no, False), (no, yes, True)):
         number = editor.scalar(filler)
         if number is None or number > HIDING or not _leads_to_matmul(editor, scores):
@@ -186,8 +218,10 @@ def _where_mask(
         wide = editor.concrete(condition)
         if wide is None or broadcast_two(shape, wide) != shape:
             return None
-        zero = editor.add_constant(f"{out}@zero", np.zeros((), np.float32))
-        hidden = editor.add_constant(f"{out}@hidden", np.array(number, np.float32))
+        zero, hidden = (
+            editor.add_constant(f"{out}@{name}", np.array(value, dtype.numpy))
+            for name, value in (("zero", 0.0), ("hidden", number))
+        )
         mask = f"{out}@mask"
         pair = (hidden, zero) if swapped else (zero, hidden)
         found.new.append(Node("where", (condition, *pair), (mask,), {}, node.origin))
@@ -198,8 +232,8 @@ def _where_mask(
 
 
 def _fits(editor: Editor, scores: _Scores, v: str, out: str) -> bool:
-    """Whether q, k and v are float32 and agree exactly, without broadcasting."""
-    if editor.dtype(out) is not FLOAT32:
+    """Whether q, k and v are floats of a kernel and agree exactly, without broadcasting."""
+    if editor.dtype(out) not in _DTYPES:
         return False
     q, k, value = (editor.concrete(name) for name in (scores.q, scores.k, v))
     if q is None or k is None or value is None:
@@ -215,21 +249,62 @@ def _fits(editor: Editor, scores: _Scores, v: str, out: str) -> bool:
     )
 
 
-def _rewrite(editor: Editor, node: Node, scores: _Scores) -> None:
+def _shared(editor: Editor, name: str) -> tuple[str, tuple[int, ...]] | None:
+    """(x, its shape) where `name` is x, (batch, heads, rows, features), with each head repeated.
+
+    As exporters write it: unsqueeze to (batch, heads, 1, rows, features), expand, reshape.
+    """
+    node, whole = editor.producer(name), editor.concrete(name)
+    if node is None or whole is None or len(whole) != 4:
+        return None
+    if node.op in _REPEATS:
+        shape = editor.concrete(node.inputs[0])
+        return None if shape is None else (node.inputs[0], shape)
+    wide = editor.concrete(node.inputs[0])
+    expand = editor.producer(node.inputs[0])
+    if node.op != "reshape" or expand is None or expand.op != "expand" or wide is None:
+        return None
+    one = editor.concrete(expand.inputs[0])
+    view = editor.producer(expand.inputs[0])
+    if one is None or view is None or view.op not in ("unsqueeze", "reshape"):
+        return None
+    batch, heads, rows, features = whole
+    if len(one) != 5 or one[2] != 1 or wide != (*one[:2], wide[2], *one[3:]):
+        return None
+    if (wide[0], wide[1] * wide[2], *wide[3:]) != (batch, heads, rows, features):
+        return None
+    shape = (batch, one[1], rows, features)
+    return (view.inputs[0], shape) if editor.concrete(view.inputs[0]) == shape else None
+
+
+def _turned(editor: Editor, name: str) -> str | None:
+    """The (batch, heads, rows, features) whose last two axes `name` has exchanged."""
+    node = editor.producer(name)
+    if node is None or node.op != "transpose" or node.attrs.get("perm") != (0, 1, 3, 2):
+        return None
+    return node.inputs[0]
+
+
+def _rewrite(editor: Editor, node: Node, scores: _Scores, attrs: dict[str, int]) -> None:
     out, v = node.outputs[0], node.inputs[1]
     rank = len(scores.shape)
     new = list(scores.new)
     shapes = {name: editor.concrete(name) or () for name in (scores.q, scores.k, v)}
-    perm = (*range(rank - 2), rank - 1, rank - 2)
-    turned = f"{out}@k"
-    new.append(Node("transpose", (scores.k,), (turned,), {"perm": perm}, node.origin))
-    k_shape = tuple(shapes[scores.k][axis] for axis in perm)
-    editor.declare(turned, out, k_shape)
-    inputs, outputs = [scores.q, turned, v], out
+    inputs, outputs = [scores.q, "", v], out
+    k = _turned(editor, scores.k)
+    bases = [None if k is None else _shared(editor, k), _shared(editor, v)]
+    if bases[0] and bases[1] and bases[0][1][:3] == bases[1][1][:3]:
+        inputs[1:] = [base[0] for base in bases if base]
+    else:
+        perm = (*range(rank - 2), rank - 1, rank - 2)
+        turned = f"{out}@k"
+        new.append(Node("transpose", (scores.k,), (turned,), {"perm": perm}, node.origin))
+        k_shape = tuple(shapes[scores.k][axis] for axis in perm)
+        inputs[1] = editor.declare(turned, out, k_shape)
     if rank == 3:
         assert scores.lead is not None  # _read has found it
         for index, (name, shape) in enumerate(
-            ((scores.q, shapes[scores.q]), (turned, k_shape), (v, shapes[v]))
+            ((scores.q, shapes[scores.q]), (inputs[1], k_shape), (v, shapes[v]))
         ):
             four = f"{out}@{'qkv'[index]}4"
             apart = (*scores.lead, *shape[1:])
@@ -239,9 +314,10 @@ def _rewrite(editor: Editor, node: Node, scores: _Scores) -> None:
         outputs = editor.declare(f"{out}@4", out, whole)
     if scores.mask:
         inputs.append(scores.mask)
-    new.append(
-        Node("attention", tuple(inputs), (outputs,), {"scale": scores.scale}, node.origin)
-    )
+    known = {"scale": scores.scale, **attrs}
+    if scores.softcap:
+        known["softcap"] = scores.softcap
+    new.append(Node("attention", tuple(inputs), (outputs,), known, node.origin))
     if rank == 3:
         result = (*shapes[scores.q][:2], shapes[v][-1])
         new.append(_reshape(outputs, out, result, node.origin))

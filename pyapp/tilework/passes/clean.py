@@ -64,13 +64,23 @@ def _fold(editor: Editor, node: Node, results: list[Info]) -> None:
 
 
 def merge_equal(editor: Editor) -> None:
-    """Common subexpressions: of two nodes alike the second's readers read the first."""
+    """Common subexpressions: of two nodes alike the second's readers read the first.
+
+    Single numbers are the same by their value; exporters write one for each node that reads it.
+    """
+    numbers: dict[Any, str] = {}
+    same = {}
+    for name, constant in editor.constants.items():
+        if constant.array is not None and constant.array.size == 1:
+            value = (constant.dtype, constant.shape, constant.array.tobytes())
+            same[name] = numbers.setdefault(value, name)
     seen: dict[Any, Node] = {}
     for node in editor:
         if node.op in OPS and OPS[node.op].random:
             continue
         try:
-            key = (node.op, node.inputs, tuple(sorted(node.attrs.items())))
+            inputs = tuple(same.get(name, name) for name in node.inputs)
+            key = (node.op, inputs, tuple(sorted(node.attrs.items())))
             first = seen.setdefault(key, node)
         except TypeError:  # an attribute that is an array
             continue
@@ -164,6 +174,9 @@ def _merge_transposes(editor: Editor, node: Node) -> None:
 
 def _merge_reshapes(editor: Editor, node: Node) -> None:
     inner = editor.producer(node.inputs[0])
+    if inner is not None and inner.op == "transpose":
+        _apart_again(editor, node, inner)
+        return
     if inner is None or inner.op not in ("reshape", "flatten", "squeeze", "unsqueeze"):
         return
     shape = editor.concrete(node.outputs[0])
@@ -173,6 +186,30 @@ def _merge_reshapes(editor: Editor, node: Node) -> None:
         "reshape", inner.inputs[:1], node.outputs, {"shape": shape, "allow_zero": 1}, node.origin
     )
     editor.replace(node, [merged], "reshapes merged")
+
+
+def _apart_again(editor: Editor, node: Node, turn: Node) -> None:
+    """Leading axes joined, the last two exchanged, and taken apart again: only exchanged."""
+    joined = editor.producer(turn.inputs[0])
+    if joined is None or joined.op != "reshape" or turn.attrs.get("perm") != (0, 2, 1):
+        return
+    x, out = joined.inputs[0], node.outputs[0]
+    before, within, after = (editor.concrete(one) for one in (x, turn.inputs[0], out))
+    if before is None or within is None or after is None or len(after) < 3:
+        return
+    apart = (*after[:-2], after[-1], after[-2])
+    if apart[-2:] != within[-2:] or math.prod(apart) != math.prod(within):
+        return
+    new = []
+    if before != apart:
+        shape = {"shape": apart, "allow_zero": 1}
+        view = editor.declare(f"{out}@apart", x, apart)
+        new.append(Node("reshape", (x,), (view,), shape, node.origin))
+        x = view
+    axes = len(apart)
+    perm = (*range(axes - 2), axes - 1, axes - 2)
+    new.append(Node("transpose", (x,), (out,), {"perm": perm}, node.origin))
+    editor.replace(node, new, "transpose of joined axes")
 
 
 def drop_expands(editor: Editor) -> None:

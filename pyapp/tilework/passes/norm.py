@@ -1,10 +1,12 @@
-"""Layer normalisation: nine small operations → layer_normalization, and the sum before it."""
+"""Layer and RMS normalisation: their small operations → one, and the sum before it."""
 
 from __future__ import annotations
 
 from typing import Any as AnyValue
 
-from tilework.core.dtypes import FLOAT32
+import numpy as np
+
+from tilework.core.dtypes import FLOAT16, FLOAT32
 from tilework.ir.graph import Node
 from tilework.passes.editor import Editor
 from tilework.passes.pattern import Any, Op, Pattern, Scalar, match
@@ -85,13 +87,72 @@ def _vectors(editor: Editor, values: AnyValue) -> bool:
     return last == gamma.shape[0] if isinstance(last, int) else gamma.shape[0] > 1
 
 
+def _rms_forms() -> list[Op]:
+    """x / sqrt(mean(x²) + ε)."""
+    forms: list[Op] = []
+    for index in range(2):
+        for square in (Op("pow", (X, Scalar(2.0))), Op("mul", (X, X))):
+            inside = Op("add", (_mean(square)[index], Scalar(None, "epsilon")))
+            root = Op("sqrt", (inside,))
+            forms.append(Op("mul", (X, Op("reciprocal", (root,)))))
+            forms.append(Op("mul", (X, Op("div", (Scalar(1.0), root)))))
+            forms.append(Op("mul", (X, Op("pow", (inside, Scalar(-0.5))))))
+            forms.append(Op("div", (X, root)))
+    return forms
+
+
+SCALED = tuple(_rms_forms())
+
+
+def fuse_rms_norm(editor: Editor) -> None:
+    """x / sqrt(mean(x²) + ε), and its product with a vector (shapes must be known)."""
+    for node in editor:
+        if node.op not in ("mul", "div"):
+            continue
+        found = next((f for form in SCALED if (f := match(editor, node, form))), None)
+        if found is None:
+            continue
+        x, out = found.values["x"], node.outputs[0]
+        shape, dtype = editor.concrete(x), editor.dtype(x)
+        if not shape or dtype not in (FLOAT32, FLOAT16):
+            continue
+        attrs = {"axis": -1, "epsilon": found.numbers["epsilon"]}
+        scaled = _scaled_by(editor, out, shape)
+        if scaled is None:
+            ones = np.ones(shape[-1:], dtype.numpy)
+            gamma = editor.add_constant(f"{out}@ones", ones)
+            node_of = Node("rms_normalization", (x, gamma), (out,), attrs, node.origin)
+            editor.replace(node, [node_of], "rms norm")
+        else:
+            product, gamma = scaled
+            new = Node("rms_normalization", (x, gamma), product.outputs, attrs, node.origin)
+            editor.replace(product, [new], "rms norm")
+
+
+def _scaled_by(editor: Editor, name: str, shape: tuple[int, ...]) -> tuple[Node, str] | None:
+    """The product of `name`, (…, n), with (n), and that vector."""
+    if not editor.used_once(name):
+        return None
+    [product] = editor.users(name)
+    if product.op != "mul":
+        return None
+    gamma = product.inputs[1 if product.inputs[0] == name else 0]
+    return (product, gamma) if editor.concrete(gamma) == shape[-1:] else None
+
+
+RESIDUAL = {
+    "layer_normalization": "residual_layer_normalization",
+    "rms_normalization": "residual_rms_normalization",
+}
+
+
 def fuse_residual_norm(editor: Editor) -> None:
-    """layer_normalization(a + b) of equal shapes → residual_layer_normalization.
+    """layer_normalization(a + b) of equal shapes → residual_layer_normalization; so with RMS.
 
     Where others read the sum too, the kernel writes it as well.
     """
     for node in editor:
-        if node.op != "layer_normalization" or any(editor.reads(name) for name in node.outputs[1:]):
+        if node.op not in RESIDUAL or any(editor.reads(name) for name in node.outputs[1:]):
             continue
         total = node.inputs[0]
         add = editor.producer(total)
@@ -106,14 +167,15 @@ def fuse_residual_norm(editor: Editor) -> None:
                 continue
             outputs = (*outputs, total)
         new = Node(
-            "residual_layer_normalization",
+            RESIDUAL[node.op],
             (*add.inputs, *node.inputs[1:]),
             outputs,
             node.attrs,
             node.origin,
         )
         # In this order: the operands of the sum are never without a reader.
-        editor.replace(node, [new], "residual + layer norm")
+        kind = "layer" if node.op == "layer_normalization" else "rms"
+        editor.replace(node, [new], f"residual + {kind} norm")
         if len(outputs) > 1:
             editor.replace(add, [], "")
 

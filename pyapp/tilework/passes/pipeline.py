@@ -32,7 +32,7 @@ from tilework.passes.linear import (
     fuse_residual,
     merge_projections,
 )
-from tilework.passes.norm import fuse_layer_norm, fuse_residual_norm
+from tilework.passes.norm import fuse_layer_norm, fuse_residual_norm, fuse_rms_norm
 
 Pass = Callable[[Editor], None]
 # What the passes of bytes.py, conv.py and quant.py begin or end at.
@@ -56,6 +56,7 @@ def _where(ops: frozenset[str], module: str, name: str) -> Pass:
 _bytes = partial(_where, BYTES, "bytes")
 _conv = partial(_where, CONVOLUTIONS, "conv")
 _quant = partial(_where, QUANTISED, "quant")
+_pairs = partial(_where, frozenset({"neg"}), "rotary")
 
 # Needs no shapes, or is content with what it can know without them.
 LOAD: tuple[Pass, ...] = (
@@ -88,6 +89,8 @@ SHAPED: tuple[Pass, ...] = (
     sink_scalars,
     fuse_gelu,
     fuse_layer_norm,
+    fuse_rms_norm,
+    _pairs("fuse_rotary"),
     fuse_attention,
     fuse_gemm,
     _quant("fuse_dequantised"),

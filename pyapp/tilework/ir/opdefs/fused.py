@@ -3,9 +3,11 @@
 fused_matmul (a, b [, bias [, residual]]): attrs alpha, activation ("none" | "relu" | "gelu" |
     "tanh" | "sigmoid"), transpose_b; activation(alpha a @ b + bias) + residual. b is (k, n), or
     (n, k) with transpose_b, or a stack of them; bias is (n), residual of the result's shape.
-attention (q, k, v [, mask]): attr scale, 0 for 1 / √features; softmax(scale q @ kᵀ + mask) @ v. q
-    is (batch, heads, rows, features), k and v have the keys' count as rows, mask broadcasts to
-    (batch, heads, rows, keys). k and v may have fewer heads, a divisor: neighbours of q share one.
+attention (q, k, v [, mask]): attrs scale, 0 for 1 / √features; softcap, 0 for none; nan_zero;
+    softmax(softcap tanh(scale q @ kᵀ / softcap) + mask) @ v. q is (batch, heads, rows, features),
+    k and v have the keys' count as rows, mask broadcasts to (batch, heads, rows, keys). k and v may
+    have fewer heads, a divisor: neighbours of q share one. With nan_zero weights of NaN, as of a
+    row that is hidden by -inf throughout, are 0.
 residual_layer_normalization (x, residual, scale [, bias]) -> y [, sum]: attrs axis, epsilon;
     layer_normalization of sum = x + residual, two tensors of one shape.
 """
@@ -94,10 +96,16 @@ def _attention(
     if group != 1:
         k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * q.dtype.type(attrs.get("scale", 1.0))
+    cap = q.dtype.type(attrs.get("softcap", 0.0))
+    if cap:
+        scores = np.tanh(scores / cap) * cap
     if mask is not None:
         scores = scores + mask
     power = np.exp(scores - np.max(scores, axis=-1, keepdims=True, initial=-np.inf))
-    return one(np.matmul(power / np.sum(power, axis=-1, keepdims=True), v), q.dtype)
+    weights = power / np.sum(power, axis=-1, keepdims=True)
+    if attrs.get("nan_zero", 0):
+        weights = np.where(np.isnan(weights), q.dtype.type(0), weights)
+    return one(np.matmul(weights, v), q.dtype)
 
 
 def _normalise_attention(node: Node, infos: Sequence[Info]) -> dict[str, float] | None:

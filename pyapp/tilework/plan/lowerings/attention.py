@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,15 @@ from tilework.plan.lowerings.elementwise import binary, compare, where
 from tilework.plan.tensor import Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the kernel makes of q kᵀ before the softmax; names and meanings are the .wit's."""
+
+    scale: float
+    softcap: float
+    hidden_zero: int
+
+
 def _rows(b: Builder, tensor: Tensor) -> Tensor:
     """The tensor with its features side by side."""
     return tensor if tensor.strides[-1] == 1 or tensor.shape[-1] == 1 else b.copied(tensor)
@@ -38,7 +47,12 @@ def attention(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
         return f"no kernel for {k.shape[2]} keys of {q.shape[3]} features"
     out = _output(b, node, (*q.shape[:3], v.shape[3]))
     attrs: Any = node.attrs
-    _attend(b, (q, k, v, mask), out, float(attrs.get("scale", 1.0)), 0)
+    scores = Scores(
+        float(attrs.get("scale", 1.0)),
+        float(attrs.get("softcap", 0.0)),
+        2 if attrs.get("nan_zero", 0) else 0,
+    )
+    _attend(b, (q, k, v, mask), out, scores)
     return [out]
 
 
@@ -46,8 +60,7 @@ def _attend(
     b: Builder,
     operands: tuple[Tensor, Tensor, Tensor, Tensor | None],
     out: Tensor,
-    scale: float,
-    hidden_zero: int,
+    scores: Scores,
 ) -> None:
     """out = softmax(scale q kᵀ + mask) v, all (batch, heads, rows, features), through strides."""
     if out.size == 0:
@@ -61,7 +74,7 @@ def _attend(
     group = q.shape[1] // max(k.shape[1], 1)
     for one in range(group):  # of the heads that share keys, all firsts, all seconds, …
         mine, hiding, result = (_every(tensor, one, group) for tensor in (q, wide, out))
-        _emit(b, (mine, k, v, hiding), result, scale, hidden_zero)
+        _emit(b, (mine, k, v, hiding), result, scores)
 
 
 def _every(tensor: Tensor | None, first: int, step: int) -> Any:
@@ -75,8 +88,7 @@ def _emit(
     b: Builder,
     operands: tuple[Tensor, Tensor, Tensor, Tensor | None],
     out: Tensor,
-    scale: float,
-    hidden_zero: int,
+    scores: Scores,
 ) -> None:
     q, k, v, mask = operands
     batch, heads, rows, features = q.shape
@@ -105,8 +117,9 @@ def _emit(
         mask_row=steps[2],
         mask_column=steps[3],
         tile_rows=cut.tile_rows,
-        scale=scale,
-        hidden_zero=hidden_zero,
+        scale=scores.scale,
+        hidden_zero=scores.hidden_zero,
+        softcap=scores.softcap,
     )
     counts = cut.counts(rows, heads, batch)
     b.emit(F32_ATTENTION, counts, params, (q, k, v, mask, out), cut.scratch)
@@ -135,8 +148,8 @@ def scaled(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     attrs: Any = node.attrs
     if any(tensor.dtype is not FLOAT32 for tensor in (q, k, v)):
         return f"no kernel for {node.op} of {q.dtype}"
-    if attrs.get("softcap", 0.0) or attrs.get("precision") not in (None, "float32"):
-        return "no kernel for a cap of the scores or another precision"
+    if attrs.get("precision") not in (None, "float32"):
+        return f"no kernel for a softmax in {attrs['precision']}"
     if any(b.uses(name) for name in node.outputs[3:]):
         return "the scores are asked for"
     if mask is not None and mask.dtype not in (FLOAT32, BOOL):
@@ -164,7 +177,8 @@ def scaled(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         assert whole is not None  # a dense tensor takes any shape
     else:
         whole = out = _output(b, node, (batch, heads, rows, values))
-    _attend(b, (q, k, v, hiding), out, float(scale), 1)
+    scores = Scores(float(scale), max(float(attrs.get("softcap", 0.0)), 0.0), 1)
+    _attend(b, (q, k, v, hiding), out, scores)
     return [whole, k, v, whole][: len(node.outputs)]
 
 
