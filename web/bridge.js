@@ -150,6 +150,13 @@ export class Bridge {
     return new Uint8Array(this.memory.buffer, address, length);
   }
 
+  /** The same as Python copies to and from it, whatever its buffers are made of: a typed array
+   * asks for its own format.
+   * @param {number} address @param {number} length */
+  view(address, length) {
+    return new DataView(this.memory.buffer, address, length);
+  }
+
   /** @param {number} address @param {Uint8Array} data */
   write(address, data) {
     this.bytes(address, data.length).set(data);

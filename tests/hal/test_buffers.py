@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from array import array
 
 import pytest
 
@@ -41,6 +42,26 @@ def test_read_into_fills_a_host_buffer(device: Device) -> None:
         out = bytearray(4)
         buffer.read_into(out, 3)
         assert out == bytes([3, 4, 5, 6])
+
+
+def test_a_port_copies_all_of_a_buffer_whatever_its_format(device: Device) -> None:
+    with device.allocate(64) as buffer:
+        buffer.write(bytes(range(64)))
+        part = buffer.subspan(8, 16)
+        port = part.port()
+        out = array("f", bytes(16))
+        port.read_into(out)
+        assert out.tobytes() == bytes(range(8, 24))
+        port.write(array("d", [1.5, -2.0]))
+        port.write(memoryview(array("h", range(8))).toreadonly())
+        assert buffer.read() == bytes(range(8)) + array("h", range(8)).tobytes() + bytes(
+            range(24, 64)
+        )
+        before = device.statistics
+        port.read_into(out)
+        assert device.statistics == before
+    with pytest.raises(DeviceLost):
+        part.port()
 
 
 def test_a_buffer_is_aligned_and_its_size_is_the_one_asked_for(device: Device) -> None:

@@ -20,6 +20,7 @@ from tilework.core.config import IN_PLACE
 from tilework.core.errors import InvalidArgument, Unsupported
 from tilework.core.growing import Growth, at, at_hand
 from tilework.engine.constants import ConstantStore, contiguous, run_on_host
+from tilework.engine.replay import Place, Replay, replayable
 from tilework.engine.resident import Fed, Resident, copy_on_device
 from tilework.hal import Buffer, Device, Program, Slot
 from tilework.ir.narrow import plain
@@ -67,6 +68,8 @@ class Plan:
         self._arena: Buffer | None = None
         self._inputs: list[tuple[str, Tensor]] = []  # those with elements
         self._homes: dict[int, Buffer] = {}  # of inputs and outputs in the arena, by their id
+        self._replays: dict[tuple[str, ...], Replay | None] = {}  # by their outputs
+        self._runs = 0  # since anything of that has moved
         self._constants: list[Storage] = []
         self._slots = _slots(draft) if slots else {}
         self._over = _over(draft) if slots else {}
@@ -114,7 +117,7 @@ class Plan:
 
     def _settle(self, value: Callable[[int], int]) -> None:
         self._draft, self._value = None, value
-        self._homes.clear()
+        self._forget_places()
         self._fed, self._given = (ends.at(value) for ends in self._ends)
         self._inputs = [(name, tensor) for name, tensor in self._fed.items() if tensor.size]
         fed = {tensor.storage: tensor.shape for tensor in self._fed.values()} if self._over else {}
@@ -168,7 +171,12 @@ class Plan:
         """Finds inputs and outputs in a new arena."""
         self._arena = arena
         self._spans = {storage: self._home(storage) for storage in self._slots}
+        self._forget_places()
+
+    def _forget_places(self) -> None:
         self._homes.clear()
+        self._replays.clear()
+        self._runs = 0
 
     def _at_home(self, tensor: Tensor) -> Buffer:
         """Where an input or output lies that is bound nowhere else."""
@@ -198,6 +206,7 @@ class Plan:
         """
         if arena is not self._arena:
             self._attach(arena)
+        self._runs += 1
         if kept or (self._slots and arena):
             return self._run_in_place(feeds, names, arena, kept or {}, stop, recorder)
         for name, tensor in self._inputs:
@@ -213,6 +222,46 @@ class Plan:
                 self._at_home(tensor).read_into(plain(result))
             results.append(result)
         return results
+
+    def replay(self, names: Sequence[str]) -> Replay | None:
+        """What repeats the last run, which was for these outputs, or None.
+
+        None for the first run of a kind, as making one takes as long as some runs do, and for what
+        a Replay cannot do: nodes on the host, and arrays that are bound and not copied. It is for
+        as long as nothing else happens to the plan or the session's arena.
+        """
+        if self._runs < 2:
+            return None
+        key = tuple(names)
+        if key not in self._replays:
+            self._replays[key] = self._made_replay(key)
+        return self._replays[key]
+
+    def _made_replay(self, names: tuple[str, ...]) -> Replay | None:
+        if len(self._segments) != 1 or not isinstance(self._segments[0], Program):
+            return None
+        inputs, outputs = self._fed, [self._given[name] for name in names]
+        for tensor in (*inputs.values(), *outputs):
+            bound = self._slots and tensor.nbytes >= IN_PLACE
+            if bound or not replayable(np.dtype(tensor.dtype.numpy), tensor.size):
+                return None
+        program, arena = self._segments[0], self._arena
+        slots = (arena, *self._spans.values()) if arena else ()
+        return Replay(
+            list(names),
+            self._device,
+            program,
+            slots[: len(program.slot_extents)],
+            tuple([(name, self._place(tensor, True)) for name, tensor in inputs.items()]),
+            tuple([self._place(tensor, False) for tensor in outputs]),
+            sum(tensor.nbytes for tensor in inputs.values()),
+            sum(tensor.nbytes for tensor in outputs),
+        )
+
+    def _place(self, tensor: Tensor, fed: bool) -> Place:
+        port = self._at_home(tensor).port()
+        copy = port.write if fed else port.read_into
+        return Place(np.dtype(tensor.dtype.numpy), tensor.shape, copy)
 
     def _submit(
         self, slots: tuple[Buffer, ...], stop: Stop | None, recorder: Recorder | None
@@ -354,7 +403,7 @@ class Plan:
         self._constants = []
         self._arena = None
         self._spans = {}
-        self._homes = {}
+        self._forget_places()
 
 
 def _over(draft: Draft) -> dict[Storage, Storage]:

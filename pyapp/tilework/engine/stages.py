@@ -222,13 +222,13 @@ class Stages:
         self._graph = graph
         self.names = tuple(value.name for value in graph.inputs)
         self._untyped = () if typed else self.names
-        self._by_value = value_inputs(graph)
+        self.by_value = value_inputs(graph)  # inputs whose elements decide shapes
         self._stages: dict[Key | Family, Stage] = {}
         self._families: list[Family] = []
         self._failed: dict[Key, int] = {}  # how often what could not be planned for many lengths
         self._before: dict[bool, Key] = {}  # the last one, by `slots`
         # What is better left on the device: all but what is a shape itself.
-        self.reads = {name for name in self.names if not self._by_value.get(name)}
+        self.reads = {name for name in self.names if not self.by_value.get(name)}
 
     def find(self, values: Mapping[str, Any], slots: bool) -> Stage:
         """The stage for these values; made now when there is none yet.
@@ -239,7 +239,7 @@ class Stages:
         if self._untyped:
             key = (*key, *[_dtype_key(values[name]) for name in self._untyped])
         known: dict[str, Any] = {}
-        if self._by_value:
+        if self.by_value:
             known = self._known(values)
             key = (*key, *map(_value_key, known.values()))
         before, self._before[slots] = self._before.get(slots, ()), key
@@ -321,7 +321,7 @@ class Stages:
     def _known(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The elements that are part of what a stage is made for."""
         known = {}
-        for name, direct in self._by_value.items():
+        for name, direct in self.by_value.items():
             value = values[name]
             shape = getattr(value, "shape", None)
             if shape is None or value.dtype == object:

@@ -31,6 +31,16 @@ class Imported(NamedTuple):
     release: Callable[[], None] | None
 
 
+class Port(NamedTuple):
+    """Copies between the host and all of a buffer, at hand for whoever does it again and again.
+
+    What is copied has as many bytes as the buffer and is C-contiguous; nothing is checked.
+    """
+
+    write: Callable[[Data], object]
+    read_into: Callable[[Data], object]
+
+
 def nbytes_of(data: Data) -> int:
     """Bytes of host data; a JS typed array has no buffer protocol but says its length."""
     length = getattr(data, "byteLength", None)
@@ -218,6 +228,11 @@ class Buffer(Scoped):
         out = bytearray(nbytes)
         self.device.driver.read_into(self._host_address() + offset, out)
         return bytes(out)
+
+    def port(self) -> Port:
+        """`write` and `read_into` of all of it, for as long as the buffer lives; not counted."""
+        self.check_alive()
+        return Port(*self.device.driver.port(self._host_address(), self.nbytes))
 
     def view(self) -> memoryview | None:
         """The memory itself, writable, where the host can see it; else None (browser `arena`)."""

@@ -309,7 +309,8 @@ class Device:
         `slots` are the buffers behind its Slots. KernelFailure names kernel, label and tile; the
         device works on after it. What is in flight on the queue runs before.
         """
-        self._check_open()
+        if self._closed:
+            self._check_open()
         if self._scheduling is not None and self._scheduling[0].busy:
             self.queue.execute(program, slots).wait()
             return
@@ -317,7 +318,7 @@ class Device:
         table = 0
         try:
             table = program.bind(slots)
-            outcome = self.ring.submit(program.image.address, program.state.address, table)
+            outcome = self.ring.submit(*program.addresses, table)
         except BaseException:
             program.forget_bindings()
             raise

@@ -48,6 +48,14 @@ class Driver(Protocol):
     def read_into(self, address: int, out: Data) -> None:
         """Fills the writable buffer `out` from device memory."""
 
+    def port(
+        self, address: int, nbytes: int
+    ) -> tuple[Callable[[Data], object], Callable[[Data], object]]:
+        """`write` and `read_into` of just this span, as fast as they get.
+
+        They take C-contiguous buffers of exactly so many bytes, any format, at least one byte.
+        """
+
     def clear(self, address: int, nbytes: int) -> None:
         """Fills a span with zeros."""
 

@@ -94,6 +94,7 @@ class Program:
         self.label = label
         self.image = image
         self.state = state
+        self.addresses = image.address, state.address
         self.slot_table = slot_table
         self.slot_extents = tuple(need.nbytes for need in needs)
         self._growth = growth
@@ -167,7 +168,7 @@ class Program:
             buffer.check_alive()
         if self._copies:
             self._check_copies(slots)
-        for buffer in (*slots, *self.implicit):
+        for buffer in (*slots, *self.implicit) if self.implicit else slots:
             buffer.hold()
         self._used = True
         self.in_flight += 1
@@ -179,7 +180,8 @@ class Program:
         a 0 says that the program's state has the bindings of the one before. NotReady when a
         transient has no memory; OutOfMemory when all tables are in flight and there is no more.
         """
-        spans = tuple([(buffer.placed(), buffer.nbytes) for buffer in (*slots, *self.implicit)])
+        buffers = (*slots, *self.implicit) if self.implicit else slots
+        spans = tuple([(buffer.placed(), buffer.nbytes) for buffer in buffers])
         if spans == self._bound:
             return 0
         if not self._tables:
@@ -198,7 +200,7 @@ class Program:
         """A submission is over, or never reached the ring: lets go; `table` is what `bind` gave."""
         if table:
             self._tables.append(self._lent.pop(table))
-        for buffer in (*slots, *self.implicit):
+        for buffer in (*slots, *self.implicit) if self.implicit else slots:
             buffer.let_go()
         self.in_flight -= 1
         if not self.in_flight and (self._freed or self.one_shot):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tilework.hal.threads import Threads
 
 _MODULUS = 1 << 32
+_ENDED = int(Status.ENDED)  # comparing with a member takes longer
 
 
 class Outcome(NamedTuple):
@@ -120,7 +121,7 @@ class Ring:
         """Push, wait, retire in one crossing; None is success. Only when nothing is in flight."""
         self._pushed += 1
         status = self._submit(self._threads[0], program, state, slots)
-        if status == Status.ENDED:
+        if status == _ENDED:
             self._retired = self._pushed
             return None
         return self._settle()

@@ -367,5 +367,11 @@ class ArenaDriver(BrowserDriver):
         if target.nbytes:
             self._view(address, target.nbytes).assign_to(target.cast("B"))
 
+    def port(
+        self, address: int, nbytes: int
+    ) -> tuple[Callable[[Data], object], Callable[[Data], object]]:
+        view = self._bridge.view(address, nbytes)
+        return view.assign, view.assign_to
+
     def clear(self, address: int, nbytes: int) -> None:
         self._bridge.clear(address, nbytes)

@@ -6,6 +6,7 @@ What the desktop driver and the browser's `inline` and `heap` modes have in comm
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tilework.core.errors import InvalidArgument
@@ -72,6 +73,20 @@ class VisibleMemory:
         target = memoryview(out)  # type: ignore[arg-type]
         if target.nbytes:
             target.cast("B")[:] = self.view(address, target.nbytes)
+
+    def port(
+        self, address: int, nbytes: int
+    ) -> tuple[Callable[[Data], object], Callable[[Data], object]]:
+        """See `Driver.port`."""
+        memory = self.view(address, nbytes)
+
+        def write(data: Data) -> None:
+            memory[:] = memoryview(data).cast("B")  # type: ignore[arg-type]
+
+        def read_into(out: Data) -> None:
+            memoryview(out).cast("B")[:] = memory  # type: ignore[arg-type]
+
+        return write, read_into
 
     def clear(self, address: int, nbytes: int) -> None:
         """See `Driver.clear`."""
