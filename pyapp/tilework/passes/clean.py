@@ -139,10 +139,22 @@ def _same_as(editor: Editor, node: Node) -> str | None:
         return x if perm is not None and tuple(perm) == tuple(range(len(perm))) else None
     if node.op in ("reshape", "expand", "flatten", "squeeze", "unsqueeze", "tile", "slice"):
         shape = editor.concrete(node.outputs[0])
+        if node.op == "slice" and not _forwards(editor, node):
+            return None  # the same elements in another order
         return x if shape is not None and shape == editor.concrete(x) else None
     if node.op in NEUTRAL and len(node.inputs) == 2:
         return _neutral(editor, node)
     return None
+
+
+def _forwards(editor: Editor, node: Node) -> bool:
+    """Whether no step of a slice is negative."""
+    steps: Any = node.attrs.get("steps")
+    if len(node.inputs) > 4 and node.inputs[4]:
+        steps = editor.array(node.inputs[4])
+        if steps is None:
+            return False
+    return steps is None or all(step > 0 for step in steps)
 
 
 def _neutral(editor: Editor, node: Node) -> str | None:
