@@ -41,6 +41,7 @@ _RESULTS: dict[str, tuple[DType | int, ...]] = {
     "where": (1,),
     "one_hot": (1,),
     "class_one_hot": (FLOAT32,),
+    "known_one_hot": (FLOAT32,),
     "tf_idf": (FLOAT32,),
     "top_k": (0, INT64),
     "scaled_attention": (0, 1, 2, 0),

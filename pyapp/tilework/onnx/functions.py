@@ -8,7 +8,7 @@ opsets that it was written for: a function imports its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tilework.core.config import CALL_DEPTH, INLINED_NODES
 from tilework.core.errors import InvalidGraph
@@ -19,6 +19,8 @@ from tilework.onnx.proto import (
     GraphProto,
     NodeProto,
     OperatorSetIdProto,
+    TensorProto,
+    ValueInfoProto,
 )
 
 Opsets = Mapping[str, int]
@@ -142,10 +144,15 @@ def _bound(attribute: AttributeProto, scope: _Call) -> AttributeProto | None:
 
 
 def _within(graph: GraphProto, scope: _Call) -> GraphProto:
-    """A graph inside a body's node: what it takes from the body has other names now."""
+    """A graph inside a body's node: what it takes from the body has other names now.
+
+    Where it has a name of its own that a value around the call has, its own gets the prefix.
+    """
     own = {one.name for one in graph.input} | {one.name for one in graph.initializer}
     own.update(name for node in graph.node for name in node.output)
     names = {name: new for name, new in scope.names.items() if name not in own or not name}
+    meant = set(names.values())
+    names.update((name, scope.prefix + name) for name in own if name and name in meant)
     inner = scope._replace(names=names)
     copy = GraphProto()
     copy.__dict__.update(graph.__dict__)
@@ -153,6 +160,7 @@ def _within(graph: GraphProto, scope: _Call) -> GraphProto:
     for node in graph.node:
         renamed = _copied(node, inner)
         renamed.input = [names.get(name, name) for name in node.input]
+        renamed.output = [names.get(name, name) for name in node.output]
         copy.node.append(renamed)
     # An output may be taken from the body directly; it then needs a node of its own.
     for output in graph.output:
@@ -162,4 +170,19 @@ def _within(graph: GraphProto, scope: _Call) -> GraphProto:
                 "Identity", [names[output.name]], [output.name],
             )  # fmt: skip
             copy.node.append(alias)
+    changed = {name: names[name] for name in own if name in names and name}
+    if changed:
+        for field in ("input", "initializer", "output"):
+            copy.__dict__[field] = [_named(one, changed) for one in getattr(graph, field)]
+        copy.value_info = [one for one in graph.value_info if one.name not in changed]
+    return copy
+
+
+_Named = TypeVar("_Named", ValueInfoProto, TensorProto)
+
+
+def _named(one: _Named, names: Mapping[str, str]) -> _Named:
+    copy = type(one)()
+    copy.__dict__.update(one.__dict__)
+    copy.name = names.get(one.name, one.name)
     return copy

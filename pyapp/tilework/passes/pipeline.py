@@ -61,6 +61,7 @@ _pairs = partial(_where, frozenset({"neg"}), "rotary")
 # Needs no shapes, or is content with what it can know without them.
 LOAD: tuple[Pass, ...] = (
     drop_dead,
+    _where(frozenset({"scan"}), "distance", "fuse_distances"),
     _bytes("sink_dequantised"),
     _bytes("fuse_bytes"),
     _bytes("fuse_dequantised_conv"),

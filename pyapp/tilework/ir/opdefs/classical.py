@@ -2,8 +2,11 @@
 
 label_encoder(keys, values, default): each element's value, of any dtype, strings too
 class_one_hot(classes): (…) -> (…, classes) float32, all 0 for what is no class
+known_one_hot(classes): the same, InvalidArgument for what is no class
 impute(replaced, imputed): (rows, features), the number `replaced` by a feature's own; NaN likewise
 row_norm(norm "MAX"|"L1"|"L2"): rows divided by it, those of norm 0 left alone
+distances(power) (rows, features), (others, features) -> (rows, others): the sum of the features'
+    differences to a power, not its root
 support_vectors(kind "LINEAR"|"POLY"|"RBF"|"SIGMOID", vectors, gamma, coef0, degree)
     (rows, features) -> (rows, vectors): the kernel's value with each vector
 pairwise_classes(counts, coefficients, rho, prob_a, prob_b) (rows, vectors)
@@ -20,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from tilework.core.dtypes import FLOAT32, from_numpy
+from tilework.core.errors import InvalidArgument
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.elementwise import (
     FLOATS,
@@ -65,7 +69,17 @@ def _class_one_hot(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     return one(x[..., None] == classes, np.float32)
 
 
+def _known_one_hot(attrs: Attrs, x: Array) -> tuple[Array, ...]:
+    (found,) = _class_one_hot(attrs, x)
+    strange = ~found.any(axis=-1)
+    if strange.any():
+        first, classes = x[strange].reshape(-1).tolist()[0], list(attrs["classes"])
+        raise InvalidArgument(f"{first!r} is none of the categories {classes}")
+    return (found,)
+
+
 define("class_one_hot", 1, _infer_one_hot, _class_one_hot)
+define("known_one_hot", 1, _infer_one_hot, _known_one_hot)
 
 # -- features --------------------------------------------------------------------------------------
 
@@ -122,7 +136,33 @@ def _probit(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 define("softmax_zero", 1, infer_unary(FLOATS), quiet(_softmax_zero))
 define("probit", 1, infer_unary(FLOATS), quiet(_probit))
 
-# -- support vectors -------------------------------------------------------------------------------
+# -- distances and support vectors -----------------------------------------------------------------
+
+
+def _infer_distances(node: Node, infos: Sequence[Info]) -> list[Info]:
+    check_kind(node, infos, FLOATS)
+    x, y = infos
+    if len(x.shape) != 2 or len(y.shape) != 2 or x.shape[1] != y.shape[1]:
+        raise fail(node, infos, "both must be rows of one number of features")
+    if x.dtype is not y.dtype:
+        raise fail(node, infos, "both must be of one dtype")
+    return [Info(x.dtype, (x.shape[0], y.shape[0]))]
+
+
+def _distances(attrs: Attrs, x: Array, y: Array) -> tuple[Array, ...]:
+    return one(_apart(x, y, attrs["power"]), x.dtype)
+
+
+def _apart(x: Array, y: Array, power: float) -> Array:
+    total = np.zeros((len(x), len(y)), x.dtype)
+    for k in range(x.shape[1]):
+        size = np.abs(np.subtract.outer(x[:, k], y[:, k]))
+        total += size if power == 1 else size * size if power == 2 else size**power
+    return total
+
+
+define("distances", 2, _infer_distances, quiet(_distances))
+
 
 
 def _infer_vectors(node: Node, infos: Sequence[Info]) -> list[Info]:
@@ -137,10 +177,9 @@ def _infer_vectors(node: Node, infos: Sequence[Info]) -> list[Info]:
 def _support_vectors(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     kind, gamma, coef0 = attrs["kind"], attrs["gamma"], attrs["coef0"]
     vectors = attrs["vectors"].astype(x.dtype)
-    product = x @ vectors.T
     if kind == "RBF":
-        near = (x * x).sum(1)[:, None] + (vectors * vectors).sum(1) - 2 * product
-        return one(np.exp(-gamma * np.maximum(near, 0)), x.dtype)
+        return one(np.exp(-gamma * _apart(x, vectors, 2)), x.dtype)
+    product = x @ vectors.T
     if kind == "POLY":
         return one((gamma * product + coef0) ** attrs["degree"], x.dtype)
     if kind == "SIGMOID":
@@ -183,31 +222,33 @@ def _pairwise(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 def _coupled(attrs: Attrs, scores: Array, classes: int) -> Array:
     """The classes' probabilities from those of the pairs, by Wu, Lin and Weng's second method
-    (JMLR 5, 2004), iterated as LIBSVM does."""
+    (JMLR 5, 2004), iterated as LIBSVM does, each row until it has settled."""
     known = np.zeros((len(scores), classes, classes))
     for number, (i, j) in enumerate(combinations(range(classes), 2)):
         value = scores[:, number] * attrs["prob_a"][number] + attrs["prob_b"][number]
         sure = np.clip(1 - sigmoid(value.astype(np.float64)), 1e-7, 1 - 1e-7)
         known[:, i, j], known[:, j, i] = sure, 1 - sure
-    return np.stack([_probabilities(row) for row in known])
-
-
-def _probabilities(known: Array) -> Array:
-    classes = len(known)
-    q = -known.T * known
-    np.fill_diagonal(q, np.square(known).sum(axis=0) - np.square(np.diag(known)))
-    p = np.full(classes, 1 / classes)
+    q = -known.transpose(0, 2, 1) * known
+    axis = np.arange(classes)
+    q[:, axis, axis] = np.square(known).sum(axis=1)
+    p = np.full((len(scores), classes), 1 / classes)
+    left = np.arange(len(scores))
     for _ in range(max(100, classes)):
-        flow = q @ p
-        total = p @ flow
-        if np.abs(flow - total).max() < 0.005 / classes:
+        flow = (q[left] @ p[left, :, None])[..., 0]
+        total = (p[left] * flow).sum(axis=1)
+        going = np.abs(flow - total[:, None]).max(axis=1, initial=0) >= 0.005 / classes
+        left, flow, total = left[going], flow[going], total[going]
+        if not left.size:
             break
+        own, row = q[left], p[left]
         for t in range(classes):
-            change = (total - flow[t]) / q[t, t]
-            p[t] += change
-            total = (total + change * (change * q[t, t] + 2 * flow[t])) / (1 + change) ** 2
-            flow = (flow + change * q[t]) / (1 + change)
-            p /= 1 + change
+            change = (total - flow[:, t]) / own[:, t, t]
+            row[:, t] += change
+            moved = total + change * (change * own[:, t, t] + 2 * flow[:, t])
+            total = moved / (1 + change) ** 2
+            flow = (flow + change[:, None] * own[:, t]) / (1 + change[:, None])
+            row /= 1 + change[:, None]
+        p[left] = row
     return p
 
 

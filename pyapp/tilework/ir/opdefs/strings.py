@@ -2,6 +2,8 @@
 
 string_concat (a, b)      string_split(delimiter, most) (x) -> tokens, int64 counts
 regex_full_match(pattern) (x) -> bool      string_normalizer(change, sensitive, stopwords) (x)
+tokenize(expression, separators, shortest, pad, mark) (x) -> (…, tokens): what matches the
+expression, or what the separators leave; rows are filled up with `pad`
 tf_idf(pool, starts, places, weights, shortest, longest, skips, mode) (x) -> float32, x strings or
 integers; pool is flat, its n-grams begin at starts[n - 1]
 
@@ -64,6 +66,37 @@ def _matches(attrs: Attrs, x: Array) -> tuple[Array]:
     return (np.array(found, dtype=np.bool_).reshape(x.shape),)
 
 
+def _expression(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text, re.ASCII)  # \w and \b are of ASCII in RE2, which defines them here
+    except re.error as error:
+        raise InvalidArgument(f"pattern {text!r} is no expression: {error}") from None
+
+
+def _tokens(attrs: Attrs, text: str) -> list[str]:
+    separators = attrs.get("separators") or ()
+    if attrs.get("expression"):
+        found = [match.group() for match in _expression(attrs["expression"]).finditer(text)]
+    elif list(separators) == [""]:
+        found = list(text)
+    else:
+        found = [text]
+        for separator in map(_expression, separators):
+            found = [part for one in found for part in separator.split(one)]
+    return [one for one in found if one and len(one) >= attrs["shortest"]]
+
+
+def _tokenize(attrs: Attrs, x: Array) -> tuple[Array]:
+    """com.microsoft's Tokenizer."""
+    _check(x)
+    rows = [_tokens(attrs, text) for text in x.flat]
+    if attrs["mark"]:
+        rows = [["\x02", *row, "\x03"] for row in rows]
+    wide = max(map(len, rows), default=0)
+    filled = [token for row in rows for token in [*row, *[attrs["pad"]] * (wide - len(row))]]
+    return (texts(filled, (*x.shape, wide)),)
+
+
 _CHANGES = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}
 
 
@@ -83,6 +116,7 @@ define_dynamic("string_concat", 2, _concat)
 define_dynamic("string_split", 1, _split, outputs=2)
 define_dynamic("regex_full_match", 1, _matches)
 define_dynamic("string_normalizer", 1, _normalize)
+define_dynamic("tokenize", 1, _tokenize)
 
 
 def _grams(attrs: Attrs) -> dict[tuple[Any, ...], tuple[int, float]]:

@@ -155,9 +155,10 @@ def one_hot_encoder(ctx: Context, node: OnnxNode) -> str:
     classes = node.attrs.get("cats_int64s") or node.attrs.get("cats_strings")
     if not classes:
         raise ctx.invalid("has neither cats_int64s nor cats_strings")
-    if not node.attrs.get("zeros", 1):
-        raise ctx.unsupported("failing for what is no category (zeros 0)")
-    return ctx.emit("class_one_hot", x, classes=classes)
+    if node.attrs.get("zeros", 1):
+        return ctx.emit("class_one_hot", x, classes=classes)
+    # Here what is no class is an error, so the host looks at what comes.
+    return ctx.emit("known_one_hot", x, classes=classes)
 
 
 # -- linear models and support vectors -------------------------------------------------------------
@@ -239,6 +240,6 @@ def svm_classifier(ctx: Context, node: OnnxNode) -> Sequence[str]:
     label, _ = classified(ctx, node, votes, labels)  # as LIBSVM's predict, with or without prob_a
     transform = node.attrs.get("post_transform", "NONE")
     if len(counts) == 2 and not node.attrs.get("prob_a"):  # one score for two classes
-        other = ctx.emit("neg", scores)
-        scores = ctx.emit("concat", scores, other, axis=1)
+        # Its sign is turned, as onnxruntime gives it: above 0 for the second class.
+        scores = ctx.emit("concat", ctx.emit("neg", scores), scores, axis=1)
     return label, post_transform(ctx, scores, transform)

@@ -200,3 +200,12 @@ def fused_conv(ctx: Context, node: OnnxNode) -> str:
         made = ctx.emit("add", made if isinstance(made, str) else made[0], node.input(3))
     numbers = node.attrs.get("activation_params", ())
     return _activated(ctx, made, node.attrs.get("activation", ""), numbers)
+
+
+@operator("CDist", 2, MICROSOFT)
+def cdist(ctx: Context, node: OnnxNode) -> str:
+    metric = node.attrs.get("metric", "sqeuclidean")
+    if metric not in ("sqeuclidean", "euclidean"):
+        raise ctx.invalid(f"metric '{metric}'; sqeuclidean and euclidean are known")
+    apart = ctx.emit("distances", *node.inputs, power=2.0)
+    return ctx.emit("sqrt", apart) if metric == "euclidean" else apart

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tilework.core.dtypes import FLOAT32, INT64
 from tilework.onnx.context import Context, OnnxNode
-from tilework.onnx.ops.table import direct, operator
+from tilework.onnx.ops.table import MICROSOFT, direct, operator
 
 direct({"StringConcat": "string_concat"}, 2)
 
@@ -32,6 +32,22 @@ def string_normalizer(ctx: Context, node: OnnxNode) -> str:
         change=node.attrs.get("case_change_action", "NONE"),
         sensitive=node.attrs.get("is_case_sensitive", 0),
         stopwords=node.attrs.get("stopwords"),
+    )
+
+
+@operator("Tokenizer", 1, MICROSOFT)
+def tokenizer(ctx: Context, node: OnnxNode) -> str:
+    attrs = node.attrs
+    if not attrs.get("tokenexp") and not attrs.get("separators"):
+        raise ctx.invalid("has neither tokenexp nor separators")
+    return ctx.emit(
+        "tokenize",
+        *node.inputs,
+        expression=attrs.get("tokenexp"),
+        separators=attrs.get("separators"),
+        shortest=attrs.get("mincharnum", 1),
+        pad=attrs["pad_value"],
+        mark=attrs.get("mark", 0),
     )
 
 

@@ -48,6 +48,11 @@ def _numbered(ctx: Context, node: OnnxNode, votes: str, targets: int) -> Trees:
     false = np.where(leaf, own, place(tree, _ints(node, "nodes_falsenodeids")))
     _, first = np.unique(tree, return_index=True)
     voters = place(_ints(node, f"{votes}_treeids"), _ints(node, f"{votes}_nodeids"))
+    targets_of = _ints(node, "class_ids" if votes == "class" else "target_ids")
+    weights = _numbers(node, f"{votes}_weights")
+    if targets == 1:  # a leaf has one weight; of more, which skl2onnx writes, the first counts
+        _, kept = np.unique(voters, return_index=True)
+        voters, targets_of, weights = voters[kept], targets_of[kept], weights[kept]
     base = _numbers(node, "base_values")
     missing = _ints(node, "nodes_missing_value_tracks_true").astype(bool)
     trees = Trees(
@@ -58,11 +63,7 @@ def _numbered(ctx: Context, node: OnnxNode, votes: str, targets: int) -> Trees:
         true=true,
         false=false,
         missing=missing if len(missing) else np.zeros(len(modes), bool),
-        votes=(
-            voters,
-            _ints(node, "class_ids" if votes == "class" else "target_ids"),
-            _numbers(node, f"{votes}_weights"),
-        ),
+        votes=(voters, targets_of, weights),
         targets=targets,
         base=base if len(base) else np.zeros(1),
         sets={},

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tilework.core.dtypes import BOOL, FLOAT32, INT64
+from tilework.hal.kernels.distance import F32_DISTANCE, DistanceParams
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant
@@ -17,6 +18,8 @@ from tilework.plan.lowerings import elementwise, matmul, reduce
 from tilework.plan.lowerings.convert import convert
 from tilework.plan.tensor import Tensor
 
+DISTANCE = 32768  # products a tile computes, by distance.wit
+_MOST_FACTORS = 16  # of a power that the kernel multiplies out
 _NORMS = {"MAX": "reduce_max", "L1": "reduce_l1", "L2": "reduce_l2"}
 
 
@@ -86,6 +89,28 @@ def _times(b: Builder, x: Tensor, matrix: Any) -> Tensor:
     return step(b, matmul.matmul, "matmul", result, x, right)
 
 
+def distances(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+    """By the kernel, where the power is a whole number; the second operand along its columns."""
+    x, y = inputs[0], inputs[1]
+    assert x is not None and y is not None
+    power = float(str(node.attrs["power"]))
+    if x.dtype is not FLOAT32 or not power.is_integer() or not 1 <= power <= _MOST_FACTORS:
+        return f"no kernel for distances of {x.dtype}, power {power:g}"
+    return [_apart(b, x, y.transposed((1, 0)), int(power))]
+
+
+def _apart(b: Builder, x: Tensor, y: Tensor, power: int) -> Tensor:
+    """x (rows, features), y (features, columns) -> (rows, columns)."""
+    (rows, features), columns = x.shape, y.shape[1]
+    x, y = b.dense(x), b.dense(y)
+    z = b.new(FLOAT32, (rows, columns))
+    across, wide = b.tiles(columns, max(DISTANCE // max(features, 1), 16), 16)
+    down, high = b.lines(rows, across * max(features, 1), DISTANCE)
+    params = DistanceParams(rows, columns, features, power, down, across)
+    b.emit(F32_DISTANCE, (wide, high, 1), params, (x, y, z))
+    return z
+
+
 def support_vectors(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
     """The kernel function's value of each row with each vector."""
     x = inputs[0]
@@ -95,6 +120,11 @@ def support_vectors(b: Builder, node: Node, inputs: Operands, results: Sequence[
     if reason:
         return reason
     kind, vectors, whole = attrs["kind"], attrs["vectors"].astype(np.float32), results[0]
+    if kind == "RBF":
+        others = b.local(np.ascontiguousarray(vectors.T), FLOAT32)
+        near = _apart(b, x, others, 2)
+        near = step(b, elementwise.binary, "mul", whole, near, number(b, -attrs["gamma"]))
+        return [step(b, elementwise.unary, "exp", whole, near)]
     product = _times(b, x, vectors.T)
 
     def binary(op: str, left: Tensor, right: Tensor | float) -> Tensor:
@@ -102,13 +132,6 @@ def support_vectors(b: Builder, node: Node, inputs: Operands, results: Sequence[
         return step(b, elementwise.power if op == "pow" else elementwise.binary, op, whole, left,
                     other)  # fmt: skip
 
-    if kind == "RBF":
-        lengths = b.local((vectors * vectors).sum(1), FLOAT32)
-        rows = Info(FLOAT32, (x.shape[0], 1))
-        own = step(b, reduce.reduction, "reduce_sum_square", rows, x, axes=(1,), keepdims=1)
-        near = binary("sub", binary("add", own, lengths), binary("mul", product, 2.0))
-        near = binary("mul", binary("max", near, 0.0), -attrs["gamma"])
-        return [step(b, elementwise.unary, "exp", whole, near)]
     if kind not in ("POLY", "SIGMOID"):
         return [product]
     moved = binary("add", binary("mul", product, attrs["gamma"]), attrs["coef0"])
@@ -153,6 +176,7 @@ FLOATS: dict[str, Lowering] = {
     "row_norm": row_norm,
     "impute": impute,
     "class_one_hot": one_hot,
+    "distances": distances,
     "support_vectors": support_vectors,
     "pairwise_classes": pairwise,
 }
