@@ -488,6 +488,7 @@ def test_a_module_of_passes_is_left_out_where_it_would_change_nothing() -> None:
 def test_a_slice_that_turns_round_stays(length: Any) -> None:
     """Its shape is its input's, its order is not."""
     m = Maker()
-    turned = m.op("slice", m.input("x", [length]), starts=(-1,), ends=(-99,), axes=(0,), steps=(-1,))
+    x = m.input("x", [length])
+    turned = m.op("slice", x, starts=(-1,), ends=(-99,), axes=(0,), steps=(-1,))
     graph, _ = rewritten(m.graph(m.op("mul", turned, m.constant(2.0))), {"x": f32(5)})
     assert "slice" in ops(graph)
