@@ -16,7 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
+
+_LEAST: Final = 128  # rows that there is room for at least
+
+SPARE: Final = 8  # rows of a shelf that a plan for `room` does not need
 
 Terms: TypeAlias = tuple[tuple[int, int], ...]  # (atom, factor), by atom; no factor is 0
 
@@ -379,6 +383,18 @@ def most(number: int) -> int:
 def at_hand(number: Any) -> Any:
     """The number as it is now: for what is written anew when it changes."""
     return number.value if isinstance(number, Growing) else number
+
+
+def room(length: int) -> int:
+    """The most that is planned for with this length: the next power of two above it, so that even
+    long generations meet few plans; what is made for it takes up to twice as much as it needs."""
+    return max(_LEAST, 1 << length.bit_length())
+
+
+def shelf_rows(length: int) -> int:
+    """Rows of memory for a cache of this length: that so many never fill it, nor come a row close,
+    is then no question that a plan has to ask. And heads do not lie a power of two apart."""
+    return room(length) + SPARE
 
 
 def grows(*values: Any) -> bool:

@@ -7,15 +7,13 @@ one plan that serves all its lengths. Plans nothing, runs nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from tilework.core.growing import Growth, Table
 from tilework.engine.plan import Plan
 
 Key: TypeAlias = tuple[Any, ...]
 Axes: TypeAlias = dict[int, tuple[int, ...]]  # by place in the key
-
-_LEAST: Final = 128  # rows that a family has room for at least
 
 
 def growing_axes(before: Key, now: Key) -> Axes | None:
@@ -30,7 +28,10 @@ def growing_axes(before: Key, now: Key) -> Axes | None:
         if old == new:
             stayed = stayed or (isinstance(new, tuple) and len(new) > 1)
             continue
-        if not isinstance(old, tuple) or not isinstance(new, tuple) or len(old) != len(new):
+        if not isinstance(old, tuple) or not isinstance(new, tuple):
+            return None
+        old, new = extents(old), extents(new)
+        if len(old) != len(new):
             return None
         axes = tuple(axis for axis, extent in enumerate(new) if extent != old[axis])
         steps = {new[axis] - old[axis] for axis in axes}
@@ -39,6 +40,11 @@ def growing_axes(before: Key, now: Key) -> Axes | None:
             return None
         found[place] = axes
     return found if step > 0 and stayed else None
+
+
+def extents(shape: Key) -> Key:
+    """A shape without what may be behind it: how it lies, which grows in steps of its own."""
+    return shape[:-1] if shape and isinstance(shape[-1], tuple) else shape
 
 
 def length_of(key: Key, axes: Axes) -> int:
@@ -58,12 +64,6 @@ def common(key: Key, axes: Axes) -> Key:
             shape[axis] -= length
         found[place] = tuple(shape)
     return tuple(found)
-
-
-def room(length: int) -> int:
-    """The most that a plan for this length is made for: the next power of two, so that even long
-    generations meet few plans; its transients take up to twice as much as they need."""
-    return max(_LEAST, 1 << length.bit_length())
 
 
 @dataclass(eq=False, slots=True)

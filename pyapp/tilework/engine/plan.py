@@ -77,6 +77,7 @@ class Plan:
         self._spans: dict[Storage, Buffer] = {}  # of those in the arena
         self._bound: dict[Storage, Buffer] = {}  # while a run lasts
         try:
+            self._shelved = draft.shelved
             needed = draft.constants()
             store.retain(needed, draft.prologue)
             self._constants = needed
@@ -119,7 +120,11 @@ class Plan:
         self._draft, self._value = None, value
         self._forget_places()
         self._fed, self._given = (ends.at(value) for ends in self._ends)
-        self._inputs = [(name, tensor) for name, tensor in self._fed.items() if tensor.size]
+        self._inputs = [
+            (name, tensor)
+            for name, tensor in self._fed.items()
+            if tensor.size or tensor.storage.kind is Kind.RESIDENT
+        ]
         fed = {tensor.storage: tensor.shape for tensor in self._fed.values()} if self._over else {}
         self._shapes = {past: fed[past] for past in self._over.values()}
         for storage in self._growing:
@@ -170,7 +175,11 @@ class Plan:
     def _attach(self, arena: Buffer | None) -> None:
         """Finds inputs and outputs in a new arena."""
         self._arena = arena
-        self._spans = {storage: self._home(storage) for storage in self._slots}
+        self._spans = {
+            storage: self._home(storage)
+            for storage in self._slots
+            if storage.kind is not Kind.RESIDENT
+        }
         self._forget_places()
 
     def _forget_places(self) -> None:
@@ -308,6 +317,7 @@ class Plan:
         copied: list[str] = []
         try:
             residents = []
+            shelved = self._shelve(feeds, results, bound)
             for name, tensor in self._inputs:
                 fed, storage = feeds[name], tensor.storage
                 if isinstance(fed, Resident):
@@ -316,6 +326,8 @@ class Plan:
                 elif not self._borrow(fed, storage, borrowed):
                     self._at_home(tensor).write(contiguous(fed))
             for name in names:
+                if name in shelved:
+                    continue
                 tensor = self._given[name]
                 storage = tensor.storage
                 # An input that is returned as it is, or two outputs that are one.
@@ -337,11 +349,33 @@ class Plan:
             slots = (arena, *(bound[storage] for storage in self._slots)) if arena else ()
             self._submit(slots, stop, recorder)
             self._bring(copied, results)
+            for one in shelved.values():
+                assert one.shelf is not None
+                one.shelf.taken = one.shape[one.shelf.axis]
             return [results[name] for name in names]
         finally:
             self._bound = {}
             for buffer in borrowed:
                 buffer.free()
+
+    def _shelve(
+        self, feeds: Mapping[str, Fed], results: dict[str, Fed], bound: dict[Storage, Buffer]
+    ) -> dict[str, Resident]:
+        """The outputs that have rows to spare: those of the input that they grow from, or new."""
+        found: dict[str, Resident] = {}
+        for name, (axis, rows, source) in self._shelved.items():
+            tensor = self._given[name]
+            if source:
+                past = feeds[source]
+                assert isinstance(past, Resident)  # the plan was made for its shelf
+                one = Resident(past.dtype, tensor.shape, past.buffer, past.shelf)
+            else:
+                one = Resident.on_shelf(
+                    self._device, tensor.dtype, tensor.shape, axis, rows, name
+                )
+                bound[tensor.storage] = one.buffer
+            found[name] = results[name] = one
+        return found
 
     def _takes_over(self, storage: Storage, met: Sequence[Buffer], result: Resident) -> bool:
         """Whether the output may be computed in the one input whose memory it is to have."""
@@ -427,11 +461,13 @@ def _over(draft: Draft) -> dict[Storage, Storage]:
 
 def _slots(draft: Draft) -> dict[Storage, int]:
     """The slots of what may lie in the caller's arrays: inputs, and outputs that are all of their
-    storage."""
+    storage; and of what always lies in memory that outlives the run."""
     found: dict[Storage, int] = {}
     for tensor in (*draft.inputs.values(), *draft.outputs.values()):
         storage = tensor.storage
-        whole = tensor.offset == 0 and tensor.nbytes == storage.nbytes
-        if tensor.size and whole and storage.kind is Kind.TRANSIENT:
+        slot = storage.kind is Kind.RESIDENT
+        if storage.kind is Kind.TRANSIENT and tensor.size:
+            slot = tensor.offset == 0 and tensor.nbytes == storage.nbytes
+        if slot:
             found.setdefault(storage, ARENA + 1 + len(found))
     return found

@@ -2,6 +2,10 @@
 
 Fed to a run it is read where it lies, given as a target it is written there; nothing of it passes
 through the host unless somebody reads it. Owns its memory; knows no session, no plan, no format.
+
+One that a run has grown by rows (a key-value cache) lies in a `Shelf`, memory with rows to spare,
+which it shares with those that it was grown from: each has the first so many rows of it, and what
+one has is never written again. So the next run writes one row, whoever still holds the last cache.
 """
 
 from __future__ import annotations
@@ -20,13 +24,24 @@ from tilework.ir.narrow import plain
 from tilework.ir.opdefs.registry import Array
 
 
+@dataclass(slots=True, eq=False)
+class Shelf:
+    """Memory with room for `rows` along `axis`; `taken` of them belong to some tensor."""
+
+    axis: int
+    rows: int
+    taken: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Resident:
-    """A dense row-major tensor at the beginning of `buffer`, which is the tensor's own."""
+    """A dense row-major tensor at the beginning of `buffer`, which is the tensor's own; on a
+    `shelf`, as many rows as its shape says of what the buffer has room for."""
 
     dtype: DType
     shape: tuple[int, ...]
     buffer: Buffer
+    shelf: Shelf | None = None
 
     @staticmethod
     def make(device: Device, dtype: DType, shape: Sequence[int], label: str = "") -> Resident:
@@ -44,8 +59,22 @@ class Resident:
         made.write(array)
         return made
 
+    @staticmethod
+    def on_shelf(
+        device: Device, dtype: DType, shape: Sequence[int], axis: int, rows: int, label: str = ""
+    ) -> Resident:
+        """A new one with room for `rows` along `axis`, contents undefined. OutOfMemory."""
+        buffer = device.allocate(count(widened(shape, axis, rows)) * dtype.size, label)
+        return Resident(dtype, tuple(shape), buffer, Shelf(axis, rows, shape[axis]))
+
+    def apart(self) -> Resident:
+        """The tensor dense, in memory of its own: itself, unless it is on a shelf. OutOfMemory."""
+        if self.shelf is None:
+            return self
+        return Resident.of(self.device, self.read(), self.buffer.label)
+
     def row(self, index: int) -> Resident:
-        """The elements at `index` of the first axis, in this one's memory."""
+        """The elements at `index` of the first axis, in this one's memory; not on a shelf."""
         shape = self.shape[1:]
         nbytes = count(shape) * self.dtype.size
         return Resident(self.dtype, shape, self.buffer.subspan(index * nbytes, nbytes))
@@ -62,13 +91,24 @@ class Resident:
 
     def read(self) -> Array:
         """A copy on the host."""
-        result = np.empty(self.shape, self.dtype.numpy)
-        if result.size:
-            self.buffer.read_into(plain(result))
-        return result
+        shelf = self.shelf
+        if shelf is None:
+            result = np.empty(self.shape, self.dtype.numpy)
+            if result.size:
+                self.buffer.read_into(plain(result))
+            return result
+        if not count(self.shape):
+            return np.empty(self.shape, self.dtype.numpy)
+        whole = np.empty(widened(self.shape, shelf.axis, shelf.rows), self.dtype.numpy)
+        self.buffer.read_into(plain(whole))
+        return whole.take(range(self.shape[shelf.axis]), shelf.axis)
 
     def write(self, array: Array) -> None:
-        """Replaces all elements. InvalidArgument unless dtype and shape are its own."""
+        """Replaces all elements; of one that is not on a shelf, where others may have them too.
+
+        InvalidArgument unless dtype and shape are its own.
+        """
+        assert self.shelf is None  # whoever writes has it `apart`
         if array.shape != self.shape or array.dtype != np.dtype(self.dtype.numpy):
             raise InvalidArgument(
                 f"{self.buffer.label}: {array.dtype}{list(array.shape)} was given for a tensor of "
@@ -83,6 +123,11 @@ class Resident:
 
 
 Fed: TypeAlias = "Array | Resident"
+
+
+def widened(shape: Sequence[int], axis: int, rows: int) -> tuple[int, ...]:
+    """The shape with so many rows along the axis."""
+    return (*shape[:axis], rows, *shape[axis + 1 :])
 
 
 def copy_on_device(device: Device, pairs: Sequence[tuple[Buffer, Buffer]]) -> None:

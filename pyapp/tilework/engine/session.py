@@ -28,6 +28,7 @@ from tilework.hal import Buffer, Device
 from tilework.ir.graph import Graph
 from tilework.ir.nested import with_own_constants
 from tilework.passes import pipeline
+from tilework.plan.caches import find_caches
 
 if TYPE_CHECKING:
     from tilework.engine.recorder import Recorder
@@ -65,7 +66,7 @@ class GraphSession(Scoped):
             loaded, self.fired = pipeline.run(graph, pipeline.LOAD)
         self.graph, constants = with_own_constants(loaded)
         shared = Shared(device, graph.name, constants, ConstantStore(device, constants, external))
-        self._stages = Stages(shared, self.graph, typed=True)
+        self._stages = Stages(shared, self.graph, typed=True, caches=find_caches(self.graph))
         self._turn = turn_of(device)
         self._replay: Replay | None = None  # of the last run, if that is all that has happened
         self._held = _Held(shared, self._stages, external if owned else None, self._turn)
@@ -166,13 +167,14 @@ class GraphSession(Scoped):
         if target is None:
             if not any(value is fed for fed in feeds.values()):
                 return value
+            value = value.apart()
             target = Resident.make(self.device, value.dtype, value.shape, name)
         if (target.dtype, target.shape) != (value.dtype, value.shape):
             raise InvalidArgument(
                 f"output '{name}' is {value.dtype}{list(value.shape)}, and is to be written to a "
                 f"tensor of {target.dtype}{list(target.shape)}"
             )
-        size = value.nbytes
+        value, size = value.apart(), value.nbytes
         pair = (value.buffer.subspan(0, size), target.buffer.subspan(0, size))
         copy_on_device(self.device, [pair] if size else [])
         return target

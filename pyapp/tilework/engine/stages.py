@@ -13,24 +13,24 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import numpy as np
-
 from tilework.core.config import PLANS, VALUE_LIMIT
-from tilework.core.dtypes import from_numpy
 from tilework.core.errors import InvalidArgument, RuntimeException, TileworkError
-from tilework.core.growing import Growth
+from tilework.core.growing import SPARE, Growth, room
 from tilework.core.shapes import count
 from tilework.engine.constants import ConstantStore
-from tilework.engine.growing import Family, Key, common, growing_axes, length_of, room
+from tilework.engine.growing import Family, Key, common, extents, growing_axes, length_of
+from tilework.engine.keys import dtype_key, info_of, integral, value_key
 from tilework.engine.plan import Plan
 from tilework.engine.resident import Resident, host_array
+from tilework.engine.shelves import dense, looked_at, on_shelves
 from tilework.engine.sound import sound
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Constant, Graph, Node
 from tilework.ir.opdefs.create import whole_numbers
-from tilework.ir.opdefs.registry import MALFORMED, Array, DataDependent, Info, evaluate, label
+from tilework.ir.opdefs.registry import MALFORMED, DataDependent, Info, evaluate, label
+from tilework.plan.caches import Cache, Laid
 from tilework.plan.cut import Cut, cut
-from tilework.plan.planner import make_draft
+from tilework.plan.planner import NOTHING, make_draft
 from tilework.plan.step import HostStep
 from tilework.plan.value_inputs import value_inputs
 
@@ -102,9 +102,16 @@ class Stage:
     """A part of a graph for one set of types; runs as often as they come again."""
 
     def __init__(
-        self, shared: Shared, parts: Cut, slots: bool, growth: Growth | None = None
+        self,
+        shared: Shared,
+        parts: Cut,
+        slots: bool,
+        growth: Growth | None = None,
+        laid: Mapping[str, Laid] = NOTHING,
+        growing: Collection[str] = (),
     ) -> None:
-        """With `growth` it has numbers that grow, unless that is `pinned` then."""
+        """With `growth` it has numbers that grow, unless that is `pinned` then. `laid` and
+        `growing` are as for `make_draft`."""
         self._shared = shared
         self._parts = parts
         self.whole = parts.whole
@@ -118,9 +125,8 @@ class Stage:
             self._resident |= self.rest.reads
         self._given = [value.name for value in parts.now.outputs]
         slots = slots or not self._resident.isdisjoint(self._given)
-        draft = make_draft(
-            parts.now, shared.constants, shared.device.threads, slots, shared.store.ready
-        )
+        threads, ready = shared.device.threads, shared.store.ready
+        draft = make_draft(parts.now, shared.constants, threads, slots, ready, laid, growing)
         if not parts.whole:
             draft = replace(draft, behind=_words(parts))
         shared.grow(draft.arena_bytes)  # the likeliest to fail comes first
@@ -163,6 +169,7 @@ class Stage:
         device = self._shared.device
         try:
             if _controls(node):
+                operands = list(map(dense, operands))
                 from tilework.engine.control import CONTROL
 
                 calls = {
@@ -216,9 +223,13 @@ class Stage:
 class Stages:
     """A graph's first stages, by the types that they are for and elements that decide shapes."""
 
-    def __init__(self, shared: Shared, graph: Graph, typed: bool = False) -> None:
-        """`typed`: values always have the dtypes that the inputs say."""
+    def __init__(
+        self, shared: Shared, graph: Graph, typed: bool = False, caches: Sequence[Cache] = ()
+    ) -> None:
+        """`typed`: values always have the dtypes that the inputs say. `caches`: what may stay on
+        the device with rows to spare."""
         self.shared = shared
+        self.caches = caches
         self._graph = graph
         self.names = tuple(value.name for value in graph.inputs)
         self._untyped = () if typed else self.names
@@ -230,18 +241,28 @@ class Stages:
         # What is better left on the device: all but what is a shape itself.
         self.reads = {name for name in self.names if not self.by_value.get(name)}
 
-    def find(self, values: Mapping[str, Any], slots: bool) -> Stage:
+    def find(
+        self, values: Mapping[str, Any], slots: bool, caches: Sequence[Cache] = ()
+    ) -> Stage:
         """The stage for these values; made now when there is none yet.
 
-        `slots`: Residents are fed or kept. InvalidArgument when the values do not fit the graph.
+        `slots`: Residents are fed or kept. `caches`: those that stay on the device.
+        InvalidArgument when the values do not fit the graph.
         """
         key: Key = (slots, *[getattr(values[name], "shape", None) for name in self.names])
+        laid: Mapping[str, Laid] = NOTHING
+        if slots:
+            laid = looked_at(values, caches)
+            if laid or caches:
+                shapes = dict(zip(self.names, key[1:], strict=True))
+                shapes.update((name, (*shapes[name], lies)) for name, lies in laid.items())
+                key = (frozenset([one.output for one in caches]), *shapes.values())
         if self._untyped:
-            key = (*key, *[_dtype_key(values[name]) for name in self._untyped])
+            key = (*key, *[dtype_key(values[name]) for name in self._untyped])
         known: dict[str, Any] = {}
         if self.by_value:
             known = self._known(values)
-            key = (*key, *map(_value_key, known.values()))
+            key = (*key, *map(value_key, known.values()))
         before, self._before[slots] = self._before.get(slots, ()), key
         place: Key | Family = key
         stage = self._stages.pop(key, None)
@@ -254,15 +275,17 @@ class Stages:
             self._make_room()
             infos = {}
             for name in self.names:
-                info = _info(values[name], known.get(name))
+                info = info_of(values[name], known.get(name))
                 if info is not None:
                     infos[name] = info
-            grown = self._family(before, key, infos, slots)
+            growing = [one.output for one in caches]
+            grown = self._family(before, key, infos, slots, (laid, growing))
             if grown is not None:
                 place, stage = grown
             else:
                 with sound(f"graph '{self._graph.name}'"):
-                    stage = Stage(self.shared, cut(self._graph, infos), slots)
+                    parts = cut(self._graph, infos)
+                    stage = Stage(self.shared, parts, slots, None, laid, growing)
         self._stages[place] = stage
         return stage
 
@@ -274,7 +297,12 @@ class Stages:
                 self._families.remove(place)
 
     def _family(
-        self, before: Key, key: Key, infos: Mapping[str, Info], slots: bool
+        self,
+        before: Key,
+        key: Key,
+        infos: Mapping[str, Info],
+        slots: bool,
+        lying: tuple[Mapping[str, Laid], Collection[str]],
     ) -> tuple[Family, Stage] | None:
         """A stage for all runs that differ from this one in a length that grows, if it does."""
         axes = growing_axes(before, key)
@@ -285,12 +313,12 @@ class Stages:
         if failed >= _TRIES:
             return None
         length = length_of(key, axes)
-        growth = Growth(length, room(length))
+        growth = Growth(length, self._room(length, infos, lying[0]))
         grown = dict(infos)
         first = 1 + len(self.names) + len(self._untyped)  # of the places of values
         valued = [name for name, info in infos.items() if info.value is not None]
         for place, where in axes.items():
-            numbers = list(key[place])
+            numbers = list(extents(key[place]))
             for axis in where:
                 numbers[axis] = growth.length + (numbers[axis] - length)
             name = self.names[place - 1] if place < first else valued[place - first]
@@ -301,7 +329,7 @@ class Stages:
                 grown[name] = replace(info, value=whole_numbers(numbers).reshape(info.shape))
         stage: Stage | None = None
         try:
-            stage = Stage(self.shared, cut(self._graph, grown), slots, growth)
+            stage = Stage(self.shared, cut(self._graph, grown), slots, growth, *lying)
             table = growth.table()
         except (TileworkError, *MALFORMED):
             growth.pin("planning has failed")  # the plan for this length alone says why
@@ -313,6 +341,16 @@ class Stages:
         family = Family(axes, shared, growth, table, stage.plan, length)
         self._families.append(family)
         return family, stage
+
+    def _room(self, length: int, infos: Mapping[str, Info], laid: Mapping[str, Laid]) -> int:
+        """The most that a family with this length is planned for: as far as its caches have room
+        where they lie."""
+        rooms = [
+            lies.rows - SPARE - infos[name].shape[lies.axis]
+            for name, lies in laid.items()
+            if lies.free
+        ]
+        return length + min(rooms) if rooms else room(length)
 
     def latest(self) -> Stage | None:
         """The one that was found last."""
@@ -327,7 +365,7 @@ class Stages:
             if shape is None or value.dtype == object:
                 continue
             # Shapes are made of integers.
-            if direct or (count(shape) <= VALUE_LIMIT and _integral(value)):
+            if direct or (count(shape) <= VALUE_LIMIT and integral(value)):
                 known[name] = on_host(value)
         return known
 
@@ -402,7 +440,10 @@ def run_stages(
     """
     shared = stages.shared
     slots = slots or bool(kept) or any(isinstance(one, Resident) for one in feeds.values())
-    stage = stages.find(feeds, slots)
+    caches = [one for one in stages.caches if kept.get(one.output, shared) is None]
+    if caches:
+        feeds = on_shelves(shared.device, feeds, caches)
+    stage = stages.find(feeds, slots, caches)
     if stage.whole:
         arena = shared.room(stage.plan)
         results = stage.plan.run(feeds, names, arena, kept, watch.stop, watch.recorder)
@@ -425,34 +466,9 @@ def on_host(value: Any) -> Any:
     return host_array(value) if isinstance(value, Resident) else value
 
 
-def _value_key(array: Array) -> Any:
-    """Integers as such, so that it is seen when they grow."""
-    return tuple(array.reshape(-1).tolist()) if array.dtype.kind in "iu" else array.tobytes()
-
-
 def _controls(node: Node) -> bool:
     """Whether it runs graphs of its own: those runs are the stages' too, see `engine.control`."""
     return any(isinstance(value, Graph) for value in node.attrs.values())
-
-
-def _dtype_key(value: Any) -> str:
-    if isinstance(value, Resident):
-        return value.dtype.name
-    return from_numpy(value.dtype).name if isinstance(value, np.ndarray) else ""
-
-
-def _integral(value: Any) -> bool:
-    dtype = value.dtype if isinstance(value, Resident) else from_numpy(value.dtype)
-    return dtype.kind in "iub"
-
-
-def _info(value: Any, known: Any) -> Info | None:
-    """What is known of a tensor; None of what no device can hold."""
-    if isinstance(value, Resident):
-        return Info(value.dtype, value.shape, known)
-    if not isinstance(value, np.ndarray) or value.dtype == object:
-        return None
-    return Info(from_numpy(value.dtype), value.shape, None if known is None else known.copy())
 
 
 def _words(parts: Cut) -> tuple[str, ...]:

@@ -218,7 +218,7 @@ class InferenceSession(Scoped):
         names = list(iobinding.outputs)
         kept: dict[str, Resident | None] = {}
         for name, value in iobinding.outputs.items():
-            held = None if value is None else value.fed(self._device)
+            held = None if value is None else value.target(self._device)
             kept[name] = held if isinstance(held, Resident) else None
         try:
             feeds = self._feeds.check(iobinding.inputs)

@@ -154,6 +154,14 @@ class OrtValue:
             return self._held
         raise Fail(f"the OrtValue holds a {type(self._held).__name__}; only a tensor has this")
 
+    def _own(self) -> Fed:
+        """The tensor in memory that no other value has: what is written, or known by its
+        address."""
+        held = self._tensor()
+        if isinstance(held, Resident):
+            self._held = held = held.apart()
+        return held
+
     @property
     def _dtype(self) -> DType:
         held = self._tensor()
@@ -188,7 +196,7 @@ class OrtValue:
 
         Of an array of the caller's it is the address, as NumPy has it.
         """
-        held = self._tensor()
+        held = self._own()
         if isinstance(held, Resident):
             number = _ON_DEVICE | held.buffer.address
         else:
@@ -205,7 +213,7 @@ class OrtValue:
 
     def update_inplace(self, data: Array) -> None:
         """Replaces the elements. Fail, a RuntimeError, for another number of bytes."""
-        held = self._tensor()
+        held = self._own()
         array = np.ascontiguousarray(data)
         if array.nbytes != held.nbytes:
             raise Fail(
@@ -242,6 +250,12 @@ class OrtValue:
         if isinstance(held, Resident) and held.device is not device:
             return held.read()
         return held
+
+    def target(self, device: Device) -> Any:
+        """What a session on `device` writes to: memory that no other value has."""
+        if isinstance(self._held, Resident):
+            self._own()
+        return self.fed(device)
 
 
 def value_at(pointer: int, dtype: DType, shape: Sequence[int]) -> OrtValue:

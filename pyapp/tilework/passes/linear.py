@@ -138,15 +138,20 @@ def fuse_residual(editor: Editor) -> None:
 
 
 VIEWS = ("reshape", "transpose", "squeeze", "unsqueeze", "flatten")
+# What may stand between a projection and its attention, and which operand comes from there.
+_PASSED = {
+    "concat": -1, "kv_append": 1, "rotary_embedding": 0, "rotate_pairs": 0, "repeat_heads": 0,
+}  # fmt: skip
 
 
 def merge_projections(editor: Editor) -> None:
     """Projections of one input that feed one attention → one product with joined weights.
 
-    The results are slices of the joint one: views, for the attention reads through strides.
+    The results are slices of the joint one: views, for the attention reads through strides, and
+    so do caches that take new rows and rotations.
     """
     for node in editor:
-        if node.op != "attention":
+        if node.op not in ("attention", "scaled_attention"):
             continue
         products: list[Node] = []
         for name in node.inputs[:3]:
@@ -164,8 +169,11 @@ def merge_projections(editor: Editor) -> None:
 
 def _source(editor: Editor, name: str) -> Node | None:
     node = editor.producer(name)
-    while node is not None and node.op in VIEWS and editor.used_once(node.inputs[0]):
-        node = editor.producer(node.inputs[0])
+    while node is not None and (node.op in VIEWS or node.op in _PASSED):
+        name = node.inputs[_PASSED.get(node.op, 0)]
+        if not editor.used_once(name):
+            return None
+        node = editor.producer(name)
     return node if node is not None and node.op == "fused_matmul" else None
 
 

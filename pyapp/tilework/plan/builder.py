@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from tilework.core.dtypes import FLOAT64, DType
-from tilework.core.growing import grows
+from tilework.core.growing import grows, shelf_rows
 from tilework.core.growing import most as at_most
 from tilework.core.shapes import count, row_major_strides
 from tilework.hal.kernel import Kernel
 from tilework.hal.kernels.move import STRIDED_COPY, StridedCopyParams
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import OPS, Array
+from tilework.plan.caches import Laid, Shelved
 from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor, collapse
 
@@ -34,12 +35,21 @@ SMALLEST_LINES = 4096  # the same of lines that are reduced or normalised
 class Builder:
     """State of one plan while its nodes are lowered, in order."""
 
-    def __init__(self, threads: int, ready: Collection[str] = (), weights: int = 0) -> None:
+    def __init__(
+        self,
+        threads: int,
+        ready: Collection[str] = (),
+        weights: int = 0,
+        growing: Collection[str] = (),
+    ) -> None:
         """`ready`: keys of prepared constants that the session has. `weights`: bytes of all
-        constants."""
+        constants. `growing`: outputs that shall have rows to spare."""
         self.threads = threads
         self.weights = weights
         self._ready = ready
+        self._growing = growing
+        self._laid: dict[Storage, tuple[str, Laid]] = {}  # and the input's name
+        self.shelved: dict[str, Shelved] = {}
         self.steps: list[Step] = []
         self.prologue: list[Step] = []
         self.locals: dict[Storage, Array] = {}
@@ -102,6 +112,42 @@ class Builder:
     def transient(self, dtype: DType, shape: tuple[int, ...]) -> Tensor:
         """A dense tensor that lives within the run, whatever the node depends on."""
         return self._tensor(Kind.TRANSIENT, "", dtype, shape)
+
+    def resident(self, name: str, dtype: DType, shape: tuple[int, ...], lies: Laid) -> Tensor:
+        """An input that lies so."""
+        tensor = self._spare(dtype, shape, lies.axis, lies.rows)
+        self._laid[tensor.storage] = name, lies
+        return tensor
+
+    def _spare(self, dtype: DType, shape: tuple[int, ...], axis: int, rows: int) -> Tensor:
+        whole = (*shape[:axis], rows, *shape[axis + 1 :])
+        tensor = self._tensor(Kind.RESIDENT, "", dtype, whole)
+        return replace(tensor, shape=shape)
+
+    def grown(
+        self, output: str, past: Tensor, axis: int, shape: tuple[int, ...]
+    ) -> tuple[Tensor, bool] | None:
+        """(where `past` with the rows that `shape` says goes, whether its own are there already),
+        for an output that shall have rows to spare; None for others.
+
+        The rows are those of `past` itself where it has memory for more that is nobody's.
+        """
+        if output not in self._growing or output in self.shelved or 0 in shape:
+            return None
+        name, lies = self._laid.get(past.storage, ("", None))
+        own = row_major_strides((*shape[:axis], lies.rows, *shape[axis + 1 :])) if lies else ()
+        if (
+            lies is not None
+            and lies.free
+            and (lies.axis, past.offset, past.strides) == (axis, 0, own)
+            and not any(one.source == name for one in self.shelved.values())
+            and shape[axis] <= lies.rows
+        ):
+            self.shelved[output] = Shelved(axis, lies.rows, name)
+            return replace(past, shape=shape), True
+        rows = shelf_rows(at_most(shape[axis]))
+        self.shelved[output] = Shelved(axis, rows, "")
+        return self._spare(past.dtype, shape, axis, rows), False
 
     def _tensor(self, kind: Kind, key: str, dtype: DType, shape: tuple[int, ...]) -> Tensor:
         storage = Storage(kind, max(count(shape) * dtype.size, 1), self.label, key)

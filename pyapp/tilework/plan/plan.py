@@ -7,10 +7,11 @@ on which bytes, with which kernel and how many tiles.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tilework.ir.opdefs.registry import Array
 from tilework.passes.pipeline import Fired
+from tilework.plan.caches import Shelved
 from tilework.plan.step import Dispatch, HostStep, Step
 from tilework.plan.tensor import Kind, Storage, Tensor
 
@@ -28,6 +29,7 @@ class Draft:
     locals: Mapping[Storage, Array]
     arena_bytes: int
     fired: Fired
+    shelved: Mapping[str, Shelved] = field(default_factory=dict)  # of the outputs
     behind: Sequence[str] = ()  # in words: what runs after it, when this is a part of a graph
 
     def segments(self) -> list[list[Step]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -25,13 +26,16 @@ from tilework.ir.opdefs.registry import (
     label,
 )
 from tilework.passes import pipeline
-from tilework.plan.arena import place
+from tilework.plan.arena import ALIGNMENT, place
 from tilework.plan.builder import Builder, is_constant
+from tilework.plan.caches import Laid
 from tilework.plan.cut import constant_info
 from tilework.plan.lowerings import LOWERINGS
 from tilework.plan.plan import Draft
 from tilework.plan.schedule import assign_levels, set_lifetimes
 from tilework.plan.tensor import Kind, Storage, Tensor
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def make_draft(
@@ -40,16 +44,19 @@ def make_draft(
     threads: int,
     in_place: bool = False,
     ready: Collection[str] = (),
+    laid: Mapping[str, Laid] = NOTHING,
+    growing: Collection[str] = (),
 ) -> Draft:
     """Plans `graph`, whose extents are all numbers (`Cut.now`), for so many threads.
 
     `constants` are the session's. `in_place`: the inputs may lie in the caller's arrays, so nothing
     overwrites them. `ready`: keys of prepared constants that the session has, so that nothing needs
-    to compute them. InvalidArgument when the shapes do not fit the graph.
+    to compute them. `laid`: inputs that have rows to spare. `growing`: outputs that are to have
+    some, if they are caches. InvalidArgument when the shapes do not fit the graph.
     """
     special, fired = pipeline.run(graph, pipeline.SHAPED)
     weights = sum(constant.nbytes for constant in constants.values())
-    lowerer = _Lowerer(constants, special, Builder(threads, ready, weights))
+    lowerer = _Lowerer(constants, special, Builder(threads, ready, weights, growing), laid)
     for value in special.inputs:
         lowerer.tensors[value.name].storage.fixed = in_place
     for node in special.nodes:
@@ -73,8 +80,10 @@ def make_draft(
         steps=steps,
         prologue=builder.prologue,
         locals=builder.locals,
-        arena_bytes=place(transients),
+        # Whatever outlives the run has slots, which begin behind the arena's.
+        arena_bytes=max(place(transients), ALIGNMENT if builder.shelved or laid else 0),
         fired=fired,
+        shelved=builder.shelved,
     )
 
 
@@ -91,7 +100,11 @@ class _Lowerer:
     """Names → tensors and infos, while nodes are lowered in order."""
 
     def __init__(
-        self, session: Mapping[str, Constant], graph: Graph, builder: Builder
+        self,
+        session: Mapping[str, Constant],
+        graph: Graph,
+        builder: Builder,
+        laid: Mapping[str, Laid],
     ) -> None:
         self.builder = builder
         self.tensors: dict[str, Tensor] = {}
@@ -112,7 +125,11 @@ class _Lowerer:
         for value in graph.inputs:
             shape = numbers(value)
             self._infos[value.name] = Info(value.dtype, shape)
-            self._bind(value.name, self.builder.transient(value.dtype, shape))
+            lies = laid.get(value.name)
+            if lies is None:
+                self._bind(value.name, self.builder.transient(value.dtype, shape))
+            else:
+                self._bind(value.name, self.builder.resident(value.name, value.dtype, shape, lies))
 
     def lower(self, node: Node) -> None:
         """Emits the node's steps and binds its outputs."""
@@ -161,8 +178,10 @@ class _Lowerer:
                 self._bind(name, tensor)
 
     def output(self, name: str) -> Tensor:
-        """A graph output as it is read back: dense, and in the arena or constant."""
-        return self.builder.dense(self._tensor(name))
+        """A graph output as it is read back: dense, and in the arena or constant; a cache that
+        stays where it may grow, as it lies."""
+        tensor = self._tensor(name)
+        return tensor if name in self.builder.shelved else self.builder.dense(tensor)
 
     def _make(self, node: Node, outputs: list[tuple[str, Info]]) -> None:
         """What attributes alone make is as good as a constant of the session."""

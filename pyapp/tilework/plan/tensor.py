@@ -20,6 +20,7 @@ class Kind(Enum):
     CONSTANT = "constant"  # given to the session: an array, or a span of its external data
     PREPARED = "prepared"  # computed from constants, once a session
     LOCAL = "local"  # a constant of one plan: it came from the shapes
+    RESIDENT = "resident"  # memory on the device that outlives the run: a cache with spare rows
 
 
 @dataclass(eq=False, slots=True)

@@ -19,6 +19,8 @@ ROWS: Final = 6  # rows of A that it takes
 _TILES_A_THREAD: Final = 4  # a thread that came late or was interrupted leaves little undone
 _LEAST_WORK: Final = 250_000  # multiply-adds of a tile, 8 µs: claiming one costs 1 to 2 %
 _LEAST_STEP: Final = 40_000  # the same of a recurrent step
+_LEAST_FEW: Final = 12_000  # the same of one or two rows, which wait for the weights
+_FEW_ROWS: Final = 2
 _TILE_M: Final = 64  # rows for which a panel of B stays in L1, A's block of k in L2
 _PACK_BYTES: Final = 65_536
 _REWRITERS: Final = 2  # threads
@@ -114,11 +116,17 @@ def gemm_tiles(m: int, n: int, k: int, batch: int, threads: int) -> GemmTiles:
 
     Rows are cut first, into even pieces of about 64; then columns, until there are enough tiles
     for the threads or a tile becomes so small that handing it out would be felt. Thin products
-    (n k small) get more rows a tile for the same reason.
+    (n k small) get more rows a tile for the same reason. One or two rows take as long as reading
+    the weights does, so they are worth more threads, and each of them the same share.
     """
     m, n, k, batch = most(m), most(n), most(k), most(batch)
     work = max(1, m * n * k * batch)
-    wanted = min(_TILES_A_THREAD * threads, max(1, work // _LEAST_WORK)) if threads > 1 else 1
+    few = m * batch <= _FEW_ROWS
+    wanted = min(_TILES_A_THREAD * threads, max(1, work // (_LEAST_FEW if few else _LEAST_WORK)))
+    if few and wanted > threads:
+        wanted -= wanted % threads
+    if threads == 1:
+        wanted = 1
     rows = max(_TILE_M, min(m, -(-_LEAST_WORK // max(1, n * k))))
     tile_m = _evenly(m, max(1, round(m / rows)), ROWS)
     made = -(-m // tile_m) * batch

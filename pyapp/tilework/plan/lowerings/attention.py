@@ -20,6 +20,7 @@ from tilework.plan.bands import banded
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.elementwise import binary, compare, where
+from tilework.plan.lowerings.move import grown
 from tilework.plan.tensor import Tensor
 
 
@@ -162,8 +163,9 @@ def scaled(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         return f"no kernel for {before + k.shape[2]} keys of {q.shape[3]} features"
     if past_key is not None and past_value is not None:
         held = before + k.shape[2]
-        k = appended(b, past_key, k, None, before, held)
-        v = appended(b, past_value, v, None, before, held)
+        names = [*node.outputs, "", ""][1:3]
+        k = grown(b, names[0], past_key, k, 2) or appended(b, past_key, k, None, before, held)
+        v = grown(b, names[1], past_value, v, 2) or appended(b, past_value, v, None, before, held)
     rows, keys = q.shape[2], k.shape[2]
     hiding = _hiding(b, attrs, mask, (rows, keys), before, lengths)
     if isinstance(hiding, str):

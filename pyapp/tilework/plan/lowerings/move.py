@@ -88,6 +88,10 @@ def concat(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     """Each operand is copied to its place; channels last where the widest operand is."""
     axis: Any = node.attrs["axis"]
     shape = results[0].shape
+    if inputs[0] is not None and len(inputs) == 2:
+        y = grown(b, node.outputs[0], inputs[0], inputs[1], axis)
+        if y is not None:
+            return [y]
     widest = max((x for x in inputs if x is not None), key=lambda x: x.size)
     follows = is_channels_last(widest)
     y = (new_channels_last if follows else Builder.new)(b, results[0].dtype, shape)
@@ -97,6 +101,22 @@ def concat(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         b.copy(x, part(y, axis, start, x.shape[axis]))
         start += x.shape[axis]
     return [y]
+
+
+def grown(
+    b: Builder, output: str, past: Tensor, new: Tensor | None, axis: int
+) -> Tensor | None:
+    """`new` behind `past` where an output that stays has rows to spare; None for others."""
+    assert new is not None
+    shape = (*past.shape[:axis], past.shape[axis] + new.shape[axis], *past.shape[axis + 1 :])
+    found = b.grown(output, past, axis, shape)
+    if found is None:
+        return None
+    y, in_place = found
+    if not in_place:
+        b.copy(past, part(y, axis, 0, past.shape[axis]))
+    b.copy(new, part(y, axis, past.shape[axis], new.shape[axis]))
+    return y
 
 
 def tile(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:

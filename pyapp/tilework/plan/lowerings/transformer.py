@@ -23,7 +23,7 @@ from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.lowerings.attention import apart, appended
 from tilework.plan.lowerings.elementwise import binary, compare, logical, where
-from tilework.plan.lowerings.move import gather
+from tilework.plan.lowerings.move import gather, grown
 from tilework.plan.tensor import Tensor
 
 ROTARY = 16384  # elements a tile, by rotary.wit
@@ -44,6 +44,9 @@ def append(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     assert past is not None and new is not None
     fresh = new.shape[2]
     before = past.shape[2]
+    y = None if lengths is not None else grown(b, node.outputs[0], past, new, 2)
+    if y is not None:
+        return [y]
     if lengths is not None:
         if lengths.dtype is not INT32:
             return f"no kernel for lengths of {lengths.dtype}"

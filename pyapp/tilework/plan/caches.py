@@ -1,0 +1,65 @@
+"""Caches: outputs that are an input with more rows behind it, and where they lie.
+
+A decoder's keys and values. `find_caches` reads them off a graph; what a run knows of the memory
+that they are fed in is `Laid`, what a plan has decided is `Shelved`. Touches no memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tilework.ir.graph import Graph, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """`output` is the input `source` and new rows along `axis`."""
+
+    source: str
+    output: str
+    axis: int
+
+
+class Laid(NamedTuple):
+    """How an input lies: as the first rows along `axis` of memory with `rows`. `free`: what is
+    behind them is nobody's, so this run may write there."""
+
+    axis: int
+    rows: int
+    free: bool
+
+
+class Shelved(NamedTuple):
+    """How an output lies: the same. `source` is the input whose memory it has, or "" for its
+    own."""
+
+    axis: int
+    rows: int
+    source: str
+
+
+def find_caches(graph: Graph) -> tuple[Cache, ...]:
+    """The caches of a graph; no input and no output is in two of them."""
+    fed = {value.name for value in graph.inputs}
+    given = {value.name for value in graph.outputs}
+    found: list[Cache] = []
+    for node in graph.nodes:
+        for source, output, axis in _appended(node):
+            if source in fed and output in given and axis >= 0:
+                fed.remove(source)
+                found.append(Cache(source, output, axis))
+    return tuple(found)
+
+
+def _appended(node: Node) -> list[tuple[str, str, int]]:
+    """(past, present, axis) of a node that puts rows behind others."""
+    if node.op == "concat" and len(node.inputs) == 2:
+        axis = node.attrs["axis"]
+        return [(node.inputs[0], node.outputs[0], axis if isinstance(axis, int) else -1)]
+    if node.op == "kv_append" and not any(node.inputs[2:]):
+        return [(node.inputs[0], node.outputs[0], 2)]
+    if node.op == "scaled_attention":
+        return [(past, present, 2) for past, present in zip(node.inputs[4:6], node.outputs[1:3],
+                                                            strict=False)]  # fmt: skip
+    return []
