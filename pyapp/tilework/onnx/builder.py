@@ -21,6 +21,7 @@ from tilework.onnx.external import ExternalData
 from tilework.onnx.functions import Functions, Opsets, Placed, inline
 from tilework.onnx.ops import DOMAINS, OPERATORS, Operator
 from tilework.onnx.ops.table import SETTLED, SETTLED_OPSET
+from tilework.onnx.order import in_order
 from tilework.onnx.proto import GraphProto, NodeProto
 from tilework.onnx.tensors import Stored, read_tensor
 from tilework.onnx.types import read_declared, read_inner, read_value
@@ -47,7 +48,7 @@ class Builder:
 
     def model(self, proto: GraphProto, opsets: Opsets) -> tuple[Graph, dict[str, Constant]]:
         """The model's graph, and the initial values of inputs that need not be fed."""
-        nodes = inline(proto.node, self._functions, opsets)
+        nodes = in_order(inline(proto.node, self._functions, opsets))
         self._refuse_unknown(nodes)
         stored = self._initializers(proto, self._given)
         for name in self._given:
@@ -74,7 +75,7 @@ class Builder:
         """A graph inside a node; what it lacks is taken from `outer`."""
         if outer.depth == MESSAGE_DEPTH:
             raise InvalidGraph(f"graph '{proto.name}': graphs are {MESSAGE_DEPTH} deep")
-        nodes = inline(proto.node, self._functions, placed.opsets, placed.depth)
+        nodes = in_order(inline(proto.node, self._functions, placed.opsets, placed.depth))
         stored = self._initializers(proto)
         fed = [one for one in proto.input if one.name not in stored]
         likes = [outer.value(name) for name in passed]
@@ -281,9 +282,8 @@ class _Scope:
         if name in self._producers:
             other = self._producers[name]
             return InvalidGraph(
-                f"{where}: its input '{name}' is produced only by the later node {other.op_type} "
-                f"'{other.name}', or by itself: the graph has a cycle or is not in topological "
-                "order"
+                f"{where}: its input '{name}' is produced only by {other.op_type} "
+                f"'{other.name}', which needs what the node makes: the graph has a cycle"
             )
         return InvalidGraph(
             f"{where}: its input '{name}' is neither an input, nor an initializer, nor produced "

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tilework.core.dtypes import FLOAT32, INT32
+from tilework.ir.graph import Value
 from tilework.onnx.context import Context, OnnxNode
 from tilework.onnx.ops.nn import gemm
 from tilework.onnx.ops.table import MICROSOFT, OPERATORS, operator
@@ -151,6 +152,8 @@ def embed_layer_normalization(ctx: Context, node: OnnxNode) -> Sequence[str]:
         else:
             batch = ctx.emit("shape", ids, start=0, end=1)
             count = ctx.emit("constant_of_shape", batch, value=0, dtype=INT32.name)
+        # Attention asks for the rank of its mask.
+        ctx.declare(Value(node.outputs[1], INT32, ("sequences",)))
     return (y, count, total)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import BOOL, FLOAT32, INT32
+from tilework.core.dtypes import BOOL, FLOAT16, FLOAT32, INT32
 from tilework.core.growing import most
 from tilework.hal.kernels.rotary import F32_ROTARY, RotaryParams
 from tilework.ir.graph import Node
@@ -27,6 +27,7 @@ from tilework.plan.lowerings.move import gather, grown
 from tilework.plan.tensor import Tensor
 
 ROTARY = 16384  # elements a tile, by rotary.wit
+FILLED = (FLOAT32, FLOAT16)  # what a mask is made in
 
 
 def _rows(x: Tensor, first: int, count: int, batch: int | None = None) -> Tensor:
@@ -88,7 +89,7 @@ def causal(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         hides = causal_hidden(node.attrs, rows)
         bias = banded(b, (rows, keys), before, hides, np.finfo(dtype.numpy).min, dtype)
         return [replace(bias, shape=results[0].shape, strides=(0, 0, *bias.strides))]
-    if lengths.dtype is not INT32 or dtype is not FLOAT32:
+    if lengths.dtype is not INT32 or dtype not in FILLED:
         return f"no kernel for {node.op} of {lengths.dtype} and {dtype}"
     bound = b.dense(lengths)
     bound = replace(bound, shape=(bound.size, 1, 1, 1), strides=(1, 0, 0, 0))
@@ -113,8 +114,8 @@ def causal(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         assert not isinstance(both, str)  # flags have a kernel
         hidden = both[0]
     filled, zero = (
-        b.local(np.full((1, 1, 1, 1), number, np.float32), FLOAT32)
-        for number in (np.finfo(np.float32).min, 0.0)
+        b.local(np.full((1, 1, 1, 1), number, dtype.numpy), dtype)
+        for number in (np.finfo(dtype.numpy).min, 0.0)
     )
     return where(b, Node("where", (), ()), (hidden, filled, zero), results)
 
@@ -137,7 +138,7 @@ def padding(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
     lengths = inputs[0]
     result = results[0]
     assert lengths is not None
-    if lengths.dtype is not INT32 or result.dtype is not FLOAT32:
+    if lengths.dtype is not INT32 or result.dtype not in FILLED:
         return f"no kernel for {node.op} of {lengths.dtype} and {result.dtype}"
     batch, keys = result.shape[0], result.shape[3]
     attrs: Any = node.attrs
@@ -162,7 +163,7 @@ def padding(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -
         assert not isinstance(both, str)
         hidden = both[0]
     filled, zero = (
-        b.local(np.full((1, 1, 1, 1), number, np.float32), FLOAT32)
+        b.local(np.full((1, 1, 1, 1), number, result.dtype.numpy), result.dtype)
         for number in (attrs["filter"], 0.0)
     )
     return where(b, Node("where", (), ()), (hidden, filled, zero), results)
