@@ -58,6 +58,31 @@ def test_activations_join_after_a_residual(op: str, attrs: dict[str, Any], resid
     assert ops(graph) == ["fused_conv"]
 
 
+def hard_swish(m: Maker, x: str, form: str, top: float = 6.0) -> str:
+    """x clip(x + 3, 0, 6) / 6 as exporters write it."""
+    if form == "sigmoid":
+        return str(m.op("mul", x, m.op("hard_sigmoid", x, alpha=0.16666667, beta=0.5)))
+    op, number = ("mul", 1 / 6) if form.endswith("times") else ("div", 6.0)
+    gate = m.op("clip", m.op("add", x, m.constant(3.0)), min=0.0, max=top)
+    if form.startswith("gate"):
+        return str(m.op("mul", m.op(op, gate, m.constant(number)), x))
+    return str(m.op(op, m.op("mul", x, gate), m.constant(number)))
+
+
+@pytest.mark.parametrize("form", ["whole", "whole times", "gate", "gate times", "sigmoid"])
+def test_hard_swish_in_any_spelling_joins(form: str) -> None:
+    m, y = start()
+    graph, fired = rewritten(m.graph(hard_swish(m, normed(m, y), form)), {"x": f32(*X) * 4})
+    assert ops(graph) == ["fused_conv"] and fired["hard swish"] == 1
+    assert graph.nodes[0].attrs["activation"] == "hard_swish"
+
+
+def test_what_is_clipped_elsewhere_is_no_hard_swish() -> None:
+    m, y = start()
+    _, fired = rewritten(m.graph(hard_swish(m, y, "whole", 5.0)), {"x": f32(*X) * 4})
+    assert fired["hard swish"] == 0
+
+
 def test_x_times_its_sigmoid_is_silu() -> None:
     m, y = start()
     graph, fired = rewritten(m.graph(m.op("mul", y, m.op("sigmoid", y))), {"x": f32(*X)})

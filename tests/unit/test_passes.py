@@ -79,20 +79,24 @@ def test_gelu_of_erf_in_any_order(order: int, divide: bool, swap: bool) -> None:
     assert fired["gelu"] == 1
 
 
-def tanh_gelu(m: Maker, x: str, power: bool) -> str:
-    cube = (
-        m.op("pow", x, m.constant(3.0)) if power else m.op("mul", x, m.op("mul", x, x))
-    )
-    inner = m.op("add", x, m.op("mul", m.constant(0.044715), cube))
+def tanh_gelu(m: Maker, x: str, cube: str) -> str:
+    share = m.constant(0.044715)
+    if cube == "power":
+        term = m.op("mul", share, m.op("pow", x, m.constant(3.0)))
+    elif cube == "product":
+        term = m.op("mul", share, m.op("mul", x, m.op("mul", x, x)))
+    else:  # as JAX writes it
+        term = m.op("mul", x, m.op("mul", x, m.op("mul", share, x)))
+    inner = m.op("add", x, term)
     tanh = m.op("tanh", m.op("mul", m.constant(math.sqrt(2 / math.pi)), inner))
     half = m.op("mul", x, m.constant(0.5))
     return str(m.op("mul", half, m.op("add", m.constant(1.0), tanh)))
 
 
-@pytest.mark.parametrize("power", [False, True])
-def test_gelu_of_tanh(power: bool) -> None:
+@pytest.mark.parametrize("cube", ["power", "product", "turns"])
+def test_gelu_of_tanh(cube: str) -> None:
     m = Maker()
-    graph, _ = rewritten(m.graph(tanh_gelu(m, m.input("x", ["n"]), power)), {"x": f32(64)})
+    graph, _ = rewritten(m.graph(tanh_gelu(m, m.input("x", ["n"]), cube)), {"x": f32(64)})
     assert ops(graph) == ["gelu"]
     assert graph.nodes[0].attrs["approximate"] == "tanh"
 

@@ -1,8 +1,10 @@
-"""GELU in the spellings that exporters write, with erf in any order and with tanh, and SiLU."""
+"""GELU in the spellings that exporters write, with erf in any order and with tanh, SiLU, and hard
+swish."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import product
 
 from tilework.ir.graph import Node
@@ -35,8 +37,10 @@ def _tanh_forms() -> list[Op]:
         Op("mul", (X, Op("mul", (X, X)))),
     )
     forms: list[Op] = []
-    for cube in cubes:
-        inner = Op("add", (X, Op("mul", (cube, Scalar(0.044715)))))
+    terms = [Op("mul", (cube, Scalar(0.044715))) for cube in cubes]
+    terms.append(Op("mul", (X, Op("mul", (X, Op("mul", (X, Scalar(0.044715))))))))  # as JAX has it
+    for term in terms:
+        inner = Op("add", (X, term))
         tanh = Op("tanh", (Op("mul", (inner, Scalar(math.sqrt(2 / math.pi)))),))
         gate = Op("add", (tanh, Scalar(1.0)))
         forms.append(Op("mul", (Op("mul", (X, gate)), Scalar(0.5))))
@@ -69,6 +73,44 @@ def fuse_gelu(editor: Editor) -> None:
             )
             editor.replace(node, [new], "gelu")
             break
+
+
+def _of(**numbers: float) -> Callable[[Editor, Node], bool]:
+    """Whether the node's attributes are these numbers, as near as float32 has them."""
+
+    def check(editor: Editor, node: Node) -> bool:
+        found = {name: node.attrs.get(name) for name in numbers}
+        return all(
+            isinstance(value, (int, float)) and math.isclose(value, numbers[name], rel_tol=1e-6)
+            for name, value in found.items()
+        )
+
+    return check
+
+
+def _hard_swish_forms() -> list[Op]:
+    """x clip(x + 3, 0, 6) / 6, or x times a hard sigmoid of slope 1/6."""
+    gate = Op("clip", (Op("add", (X, Scalar(3.0))),), check=_of(min=0.0, max=6.0))
+    sigmoid = Op("hard_sigmoid", (X,), check=_of(alpha=1 / 6, beta=0.5))
+    forms = [Op("mul", (X, sigmoid))]
+    for op, number in (("div", 6.0), ("mul", 1 / 6)):
+        forms.append(Op(op, (Op("mul", (X, gate)), Scalar(number))))
+        forms.append(Op("mul", (X, Op(op, (gate, Scalar(number))))))
+    return forms
+
+
+HARD_SWISH = tuple(_hard_swish_forms())
+
+
+def fuse_hard_swish(editor: Editor) -> None:
+    """Decomposed hard swish → hard_swish."""
+    for node in editor:
+        if node.op not in ("mul", "div"):
+            continue
+        found = next((f for form in HARD_SWISH if (f := match(editor, node, form))), None)
+        if found is not None:
+            new = Node("hard_swish", (found.values["x"],), node.outputs, {}, node.origin)
+            editor.replace(node, [new], "hard swish")
 
 
 def fuse_silu(editor: Editor) -> None:

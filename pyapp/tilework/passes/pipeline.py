@@ -12,7 +12,7 @@ from functools import partial
 from importlib import import_module
 
 from tilework.ir.graph import Graph
-from tilework.passes.activation import fuse_gelu, fuse_silu
+from tilework.passes.activation import fuse_gelu, fuse_hard_swish, fuse_silu
 from tilework.passes.attention import fuse_attention
 from tilework.passes.clean import (
     drop_dead,
@@ -61,6 +61,7 @@ _pairs = partial(_where, frozenset({"neg"}), "rotary")
 # Needs no shapes, or is content with what it can know without them.
 LOAD: tuple[Pass, ...] = (
     drop_dead,
+    _where(frozenset({"loop"}), "loop", "free_states"),
     _where(frozenset({"scan"}), "distance", "fuse_distances"),
     _bytes("sink_dequantised"),
     _bytes("fuse_bytes"),
@@ -75,6 +76,7 @@ LOAD: tuple[Pass, ...] = (
     fuse_matmul,
     fuse_bias,
     fuse_activation,
+    fuse_hard_swish,
     fuse_silu,
     _conv("fuse_channels"),
     _conv("fuse_conv_activation"),
