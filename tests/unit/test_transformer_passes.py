@@ -132,6 +132,59 @@ def test_what_a_capped_attention_cannot_say_stays(where: str) -> None:
     assert fired["attention"] == 0
 
 
+@pytest.mark.parametrize("hides", [False, True])
+@pytest.mark.parametrize("joined", [False, True])
+def test_masks_of_several_kinds(joined: bool, hides: bool) -> None:
+    """A bias of all scores, of keys, and what hides, with batch and heads as one axis or two."""
+    m = Maker()
+    sides = operands(m, shared=False)
+    whole = [BATCH, HEADS, ROWS, ROWS]
+    if joined:
+        whole = [BATCH * HEADS, ROWS, ROWS]
+        shape = (BATCH * HEADS, ROWS, SIZE)
+        sides = [m.op("reshape", side, shape=shape, allow_zero=0) for side in sides]
+    perm = (0, 2, 1) if joined else (0, 1, 3, 2)
+    scores = m.op("matmul", sides[0], m.op("transpose", sides[1], perm=perm))
+    scores = m.op("add", m.input("bias", whole), m.op("mul", scores, m.constant(0.5)))
+    if joined:
+        scores = m.op("reshape", scores, shape=(BATCH, HEADS, ROWS, ROWS), allow_zero=0)
+    scores = m.op("add", scores, m.input("keys", [HEADS, 1, ROWS]))
+    flags = m.op("less", m.input("mask", [BATCH, 1, ROWS, ROWS]), m.constant(-0.5))
+    filler = m.constant(float(np.finfo(np.float32).min))
+    flags = flags if hides else m.op("not", flags)
+    scores = m.op("where", flags, *((filler, scores) if hides else (scores, filler)))
+    weights = m.op("softmax", scores, axis=-1)
+    if joined:
+        weights = m.op("reshape", weights, shape=tuple(whole), allow_zero=0)
+    graph = m.graph(m.op("matmul", weights, sides[2]))
+    graph, fired = rewritten(graph, feeds(graph, -1.0))
+    assert fired["attention"] == 1
+    assert "softmax" not in ops(graph)
+
+
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_a_factor_of_each_head_or_row(rows: int) -> None:
+    """Cosine attention: the scores of a head are scaled by a number that it has learnt."""
+    m = Maker()
+    q, k, v = operands(m, shared=False)
+    scores = m.op("matmul", q, m.op("transpose", k, perm=(0, 1, 3, 2)))
+    scores = m.op("mul", scores, m.input("factors", [HEADS, rows, 1]))
+    scores = m.op("add", scores, m.input("mask", [BATCH, 1, ROWS, ROWS]))
+    graph = m.graph(m.op("matmul", m.op("softmax", scores, axis=-1), v))
+    _, fired = rewritten(graph, feeds(graph, -1.0))
+    assert fired["attention"] == 1
+
+
+def test_a_factor_of_each_key_is_no_attention() -> None:
+    m = Maker()
+    q, k, v = operands(m, shared=False)
+    scores = m.op("matmul", q, m.op("transpose", k, perm=(0, 1, 3, 2)))
+    scores = m.op("mul", scores, m.input("factors", [HEADS, 1, ROWS]))
+    graph = m.graph(m.op("matmul", m.op("softmax", scores, axis=-1), v))
+    _, fired = rewritten(graph, feeds(graph, -1.0))
+    assert fired["attention"] == 0
+
+
 def test_weights_whose_nan_becomes_another_number_are_no_attention() -> None:
     m = Maker()
     q, k, v = operands(m, shared=False)

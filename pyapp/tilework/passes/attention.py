@@ -1,8 +1,8 @@
 """Softmax attention, as exporters write it, → attention(q, k, v, mask).
 
-Reads from softmax(…) @ v upwards: weights of NaN made 0, an additive mask, a cap by tanh, a scale
-as division or product of the scores or of q and k, then q @ kᵀ. Where heads are joined to the
-batch, the scores may be taken apart for their mask. Keys and values that are repeated for the heads
+Reads from softmax(…) @ v upwards: weights of NaN made 0, masks that are added or hide scores, a cap
+by tanh, a scale as division or product of the scores or of q and k, a factor for each row, then
+q @ kᵀ. Where heads are joined to the batch, the scores may be taken apart for their masks. Keys and values that are repeated for the heads
 that share them are read where they lie. Transposes are left to the planner, for which they are
 views. Needs shapes; refuses whatever it does not know for certain.
 """
@@ -21,7 +21,6 @@ from tilework.passes.editor import Editor
 
 # A Where that writes at most this hides a key: exp(x - max) is 0 whatever is added to it.
 HIDING = -1e9
-_STEPS = ("mul", "div", "reshape", "tanh")  # between the product and the mask
 _DTYPES = (FLOAT32, FLOAT16)
 _REPEATS = ("repeat_heads", "share_heads")
 
@@ -34,10 +33,20 @@ class _Scores:
     k: str = ""  # (…, features, keys)
     scale: float = 1.0
     softcap: float = 0.0
-    mask: str = ""
+    factors: list[str] = field(default_factory=list)  # of rows: q's are multiplied by them
+    masks: list[_Mask] = field(default_factory=list)  # the last to be applied first
     shape: tuple[int, ...] = ()
     lead: tuple[int, int] | None = None  # batch and heads, where both are one axis of the scores
-    new: list[Node] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mask:
+    """scores + value, or, with a number, that where `value` is `hides`."""
+
+    value: str
+    matrices: int  # of the scores, where they are one axis; 0 where batch and heads are two
+    number: float | None = None
+    hides: bool = False
 
 
 def fuse_attention(editor: Editor) -> None:
@@ -45,18 +54,24 @@ def fuse_attention(editor: Editor) -> None:
     for node in editor:
         if node.op != "matmul":
             continue
-        softmax = _softmax(editor, node.inputs[0])
-        if softmax is None:
+        weights, whole = node.inputs[0], editor.concrete(node.inputs[0])
+        view = editor.producer(weights)
+        if view is not None and view.op == "reshape" and editor.used_once(weights):
+            weights = view.inputs[0]
+        softmax = _softmax(editor, weights)
+        if softmax is None or whole is None:
             continue
         shape = editor.concrete(softmax.inputs[0])
         axis = softmax.attrs.get("axis", -1)
         if shape is None or axis not in (-1, len(shape) - 1) or len(shape) not in (3, 4):
             continue
+        if shape != whole and not _same_matrices(shape, whole):
+            continue
         out = node.outputs[0]
-        scores = _read(editor, softmax.inputs[0], shape, out)
+        scores = _read(editor, softmax.inputs[0], shape, whole)
         if scores is None or not _fits(editor, scores, node.inputs[1], out):
             continue
-        nan_zero = softmax.outputs[0] != node.inputs[0]
+        nan_zero = softmax.outputs[0] != weights
         _rewrite(editor, node, scores, {"nan_zero": 1} if nan_zero else {})
 
 
@@ -77,38 +92,44 @@ def _softmax(editor: Editor, weights: str) -> Node | None:
     return node if node is not None and node.op == "softmax" else None
 
 
-def _read(editor: Editor, name: str, shape: tuple[int, ...], out: str) -> _Scores | None:
-    found = _Scores(shape=shape)
+def _read(
+    editor: Editor, name: str, shape: tuple[int, ...], whole: tuple[int, ...]
+) -> _Scores | None:
+    """What is between the softmax's input, of `shape`, and a product of shape `whole`."""
+    found = _Scores(shape=whole)
     while True:
         node = editor.producer(name)
-        before = found.mask
         if node is None or not editor.used_once(name) or editor.concrete(name) != shape:
             return None
+        if len(shape) == 4 and len(whole) == 3:
+            if found.lead not in (None, shape[:2]):
+                return None
+            found.lead = shape[0], shape[1]
         if node.op == "matmul":
             break
+        plain = found.scale == 1.0 and not found.softcap and not found.factors
         if node.op in ("mul", "div"):
             step = _scalar_step(editor, node)
+            rows = None if step is not None else _row_step(editor, node)
+            if rows is not None and len(shape) == len(whole) and not found.softcap:
+                name = rows[0]
+                found.factors.append(rows[1])
+                continue
             if step is None:
                 return None
             name, factor = step
             found.scale *= factor
             bound = editor.producer(name)
             if bound is not None and bound.op == "tanh" and not found.softcap and factor > 0.0:
-                if found.scale != factor or not editor.used_once(name):
+                if found.scale != factor or found.factors or not editor.used_once(name):
                     return None  # a scale behind the cap
                 name, found.softcap = bound.inputs[0], factor
-        elif found.softcap and node.op in ("add", "where"):
-            return None  # a mask before the cap
-        elif node.op == "add" and not found.mask and found.scale == 1.0:
-            picked = _score_operand(editor, node, shape)
+        elif node.op in ("add", "where") and plain:
+            picked = (_added if node.op == "add" else _hidden)(editor, node, shape)
             if picked is None:
                 return None
-            name, found.mask = picked
-        elif node.op == "where" and not found.mask and found.scale == 1.0:
-            step_name = _where_mask(editor, node, found, shape, out)
-            if step_name is None:
-                return None
-            name = step_name
+            name, mask = picked
+            found.masks.append(mask)
         elif node.op == "reshape":
             apart = editor.concrete(node.inputs[0])
             if apart is None or not _same_matrices(apart, shape):
@@ -116,8 +137,6 @@ def _read(editor: Editor, name: str, shape: tuple[int, ...], out: str) -> _Score
             name, shape = node.inputs[0], apart
         else:
             return None
-        if found.mask != before and len(found.shape) == 3:
-            found.lead = (1, shape[0]) if len(shape) == 3 else (shape[0], shape[1])
     if shape != found.shape:
         return None
     q, q_factor = _unscaled(editor, node.inputs[0])
@@ -125,7 +144,7 @@ def _read(editor: Editor, name: str, shape: tuple[int, ...], out: str) -> _Score
     found.q, found.k = q, k
     found.scale *= q_factor * k_factor
     if len(shape) == 3 and found.lead is None:
-        found.lead = _joined(editor, q, shape[0])
+        found.lead = (1, shape[0]) if found.masks else _joined(editor, q, shape[0])
     return found
 
 
@@ -174,61 +193,96 @@ def _unscaled(editor: Editor, name: str) -> tuple[str, float]:
         name, factor = step[0], factor * step[1]
 
 
-def _score_operand(
-    editor: Editor, node: Node, shape: tuple[int, ...]
-) -> tuple[str, str] | None:
+def _row_step(editor: Editor, node: Node) -> tuple[str, str] | None:
+    """(x, factor) when the node multiplies whole rows of x, (…, 1, 1) or (…, rows, 1)."""
+    shape = editor.concrete(node.outputs[0])
+    if node.op != "mul" or shape is None:
+        return None
+    for x, factor in (node.inputs, node.inputs[::-1]):
+        by = editor.concrete(factor)
+        if by is not None and by[-1:] == (1,) and editor.concrete(x) == shape:
+            if broadcast_two(shape, by) == shape and _leads_to_matmul(editor, x):
+                return x, factor
+    return None
+
+
+def _added(editor: Editor, node: Node, shape: tuple[int, ...]) -> tuple[str, _Mask] | None:
     """(scores, mask): the operand that comes from a matmul, and the other one."""
     for scores, mask in (node.inputs, node.inputs[::-1]):
-        producer = editor.producer(scores)
-        if producer is None or producer.op not in ("matmul", *_STEPS):
-            continue
-        if editor.concrete(scores) != shape or not _leads_to_matmul(editor, scores):
-            continue
         wide = editor.concrete(mask)
-        if wide is not None and broadcast_two(shape, wide) == shape:
-            return scores, mask
+        if editor.concrete(scores) != shape or wide is None:
+            continue
+        if broadcast_two(shape, wide) == shape and _leads_to_matmul(editor, scores):
+            return scores, _Mask(mask, _matrices(shape))
     return None
 
 
-def _leads_to_matmul(editor: Editor, name: str) -> bool:
-    node = editor.producer(name)
-    while node is not None and node.op in _STEPS:
-        inner = node.inputs[0]
-        if node.op in ("mul", "div"):
-            step = _scalar_step(editor, node)
-            if step is None:
-                return False
-            inner = step[0]
-        node = editor.producer(inner)
-    return node is not None and node.op == "matmul"
-
-
-def _where_mask(
-    editor: Editor, node: Node, found: _Scores, shape: tuple[int, ...], out: str
-) -> str | None:
-    """Where(condition, scores, -inf) or the reverse → an additive mask; gives the scores."""
+def _hidden(editor: Editor, node: Node, shape: tuple[int, ...]) -> tuple[str, _Mask] | None:
+    """Where(condition, scores, -inf) or the reverse → the scores, and what hides them."""
     condition, yes, no = node.inputs
-    dtype = editor.dtype(out)
-    if dtype not in _DTYPES:
-        return None
-    for scores, filler, swapped in ((yes, no, False), (no, yes, True)):
+    wide = editor.concrete(condition)
+    for scores, filler, hides in ((yes, no, False), (no, yes, True)):
         number = editor.scalar(filler)
-        if number is None or number > HIDING or not _leads_to_matmul(editor, scores):
+        if number is None or number > HIDING or editor.concrete(scores) != shape:
             continue
-        wide = editor.concrete(condition)
         if wide is None or broadcast_two(shape, wide) != shape:
             return None
-        zero, hidden = (
-            editor.add_constant(f"{out}@{name}", np.array(value, dtype.numpy))
-            for name, value in (("zero", 0.0), ("hidden", number))
-        )
-        mask = f"{out}@mask"
-        pair = (hidden, zero) if swapped else (zero, hidden)
-        found.new.append(Node("where", (condition, *pair), (mask,), {}, node.origin))
-        editor.declare(mask, out, wide)
-        found.mask = mask
-        return scores
+        if _leads_to_matmul(editor, scores):
+            return scores, _Mask(condition, _matrices(shape), number, hides)
     return None
+
+
+def _matrices(shape: tuple[int, ...]) -> int:
+    return shape[0] if len(shape) == 3 else 0
+
+
+def _leads_to_matmul(editor: Editor, name: str, depth: int = 8) -> bool:
+    node = editor.producer(name)
+    if node is None or depth == 0:
+        return False
+    inner: tuple[str, ...] = node.inputs[:1]
+    if node.op in ("mul", "div"):
+        step = _scalar_step(editor, node) or _row_step(editor, node)
+        inner = () if step is None else (step[0],)
+    elif node.op in ("add", "where"):
+        inner = node.inputs[-2:]
+    elif node.op not in ("reshape", "tanh"):
+        return node.op == "matmul"
+    return any(_leads_to_matmul(editor, one, depth - 1) for one in inner)
+
+
+def _composed(editor: Editor, scores: _Scores, out: str, new: list[Node]) -> str:
+    """All masks as one that is added to (batch, heads, rows, keys); "" of none."""
+    total, wide = "", tuple[int, ...]()
+    dtype = editor.dtype(out)
+    assert dtype is not None  # _fits has asked
+    for at, mask in enumerate(reversed(scores.masks)):
+        name = _of_four(editor, mask, scores, f"{out}@of{at}", new)
+        both = broadcast_two(wide, editor.concrete(name) or ())
+        assert both is not None  # both broadcast to the scores
+        if mask.number is None and not total:
+            total, wide = name, both
+            continue
+        made = f"{out}@mask{at}"
+        if mask.number is None:
+            new.append(Node("add", (total, name), (made,), {}, "mask"))
+        else:
+            numbers = np.zeros((), dtype.numpy), np.array(mask.number, dtype.numpy)
+            zero, hidden = (editor.add_constant(f"{made}@fill", one) for one in numbers)
+            pair = (hidden, total or zero) if mask.hides else (total or zero, hidden)
+            new.append(Node("where", (name, *pair), (made,), {}, "mask"))
+        total, wide = editor.declare(made, out, both), both
+    return total
+
+
+def _of_four(editor: Editor, mask: _Mask, scores: _Scores, name: str, new: list[Node]) -> str:
+    """The mask where batch and heads are two axes, if they were one when it was applied."""
+    shape = editor.concrete(mask.value) or ()
+    if not mask.matrices or scores.lead is None or len(shape) < 3 or shape[0] == 1:
+        return mask.value
+    apart = (*scores.lead, *shape[1:])
+    new.append(_reshape(mask.value, name, apart, "mask"))
+    return editor.declare(name, mask.value, apart)
 
 
 def _fits(editor: Editor, scores: _Scores, v: str, out: str) -> bool:
@@ -288,7 +342,11 @@ def _turned(editor: Editor, name: str) -> str | None:
 def _rewrite(editor: Editor, node: Node, scores: _Scores, attrs: dict[str, int]) -> None:
     out, v = node.outputs[0], node.inputs[1]
     rank = len(scores.shape)
-    new = list(scores.new)
+    new: list[Node] = []
+    for at, factor in enumerate(scores.factors):
+        scaled = editor.declare(f"{out}@q{at}", scores.q)
+        new.append(Node("mul", (scores.q, factor), (scaled,), {}, node.origin))
+        scores.q = scaled
     shapes = {name: editor.concrete(name) or () for name in (scores.q, scores.k, v)}
     inputs, outputs = [scores.q, "", v], out
     k = _turned(editor, scores.k)
@@ -312,8 +370,8 @@ def _rewrite(editor: Editor, node: Node, scores: _Scores, attrs: dict[str, int])
             inputs[index] = editor.declare(four, out, apart)
         whole = (*scores.lead, shapes[scores.q][1], shapes[v][-1])
         outputs = editor.declare(f"{out}@4", out, whole)
-    if scores.mask:
-        inputs.append(scores.mask)
+    if scores.masks:
+        inputs.append(_composed(editor, scores, out, new))
     known = {"scale": scores.scale, **attrs}
     if scores.softcap:
         known["softcap"] = scores.softcap
