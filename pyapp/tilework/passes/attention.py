@@ -2,9 +2,10 @@
 
 Reads from softmax(…) @ v upwards: weights of NaN made 0, masks that are added or hide scores, a cap
 by tanh, a scale as division or product of the scores or of q and k, a factor for each row, then
-q @ kᵀ. Where heads are joined to the batch, the scores may be taken apart for their masks. Keys and values that are repeated for the heads
-that share them are read where they lie. Transposes are left to the planner, for which they are
-views. Needs shapes; refuses whatever it does not know for certain.
+q @ kᵀ. Where heads are joined to the batch, the scores may be taken apart for their masks. Keys
+and values that are repeated for the heads that share them are read where they lie. Transposes are
+left to the planner, for which they are views. Needs shapes; refuses whatever it does not know for
+certain.
 """
 
 from __future__ import annotations
