@@ -73,8 +73,8 @@ def _attended(
     bias: str,
 ) -> str:
     """softmax(scale q kᵀ + bias) v, all (batch, heads, rows, features)."""
-    scale = node.attrs.get("scale", 0.0)
-    return ctx.emit("attention", q, k, v, bias, scale=scale)
+    scale, cap = node.attrs.get("scale", 0.0), node.attrs.get("softcap", 0.0)
+    return ctx.emit("attention", q, k, v, bias, scale=scale, softcap=cap)
 
 
 # -- Attention ---------------------------------------------------------------------------------
@@ -235,8 +235,7 @@ def group_query_attention(ctx: Context, node: OnnxNode) -> Sequence[str]:
         "causal_bias", q, keys, lengths, values=total, causal=causal, window=window
     )
     bias = _joined(ctx, (bias, node.input(10)))
-    smooth = node.attrs.get("smooth_softmax", 0) or node.input(11)
-    if smooth or node.attrs.get("softcap", 0.0):
+    if node.attrs.get("smooth_softmax", 0) or node.input(11):
         y = _softened(ctx, node, q, keys, values, bias, heads, shared)
     else:
         y = _attended(ctx, node, q, keys, values, bias)
@@ -246,7 +245,7 @@ def group_query_attention(ctx: Context, node: OnnxNode) -> Sequence[str]:
 def _softened(
     ctx: Context, node: OnnxNode, q: str, k: str, v: str, bias: str, heads: int, shared: int
 ) -> str:
-    """Attention whose scores are capped, or whose softmax may give less than 1 in all."""
+    """Attention whose softmax may give less than 1 in all."""
     if heads != shared:
         k, v = (ctx.emit("repeat_heads", x, times=heads // shared) for x in (k, v))
     scale = node.attrs.get("scale", 0.0)
@@ -262,8 +261,6 @@ def _softened(
         limit = ctx.scalar(cap, q)
         scores = ctx.emit("mul", ctx.emit("tanh", ctx.emit("div", scores, limit)), limit)
     scores = ctx.emit("add", scores, bias)
-    if not (node.attrs.get("smooth_softmax", 0) or node.input(11)):
-        return ctx.emit("matmul", ctx.emit("softmax", scores, axis=-1), v)
     # One more key, of value 0, that takes its part: score 0, or the head's sink.
     first = ctx.emit("slice", scores, starts=(0,), ends=(1,), axes=(3,), steps=(1,))
     extra = ctx.emit("mul", first, ctx.scalar(0.0, q))

@@ -18,9 +18,10 @@ from tilework.ir.opdefs.registry import Array, Info
 from tilework.plan import tiles
 from tilework.plan.bands import banded
 from tilework.plan.builder import Builder
-from tilework.plan.lowering import Lowered, Lowering, Operands
-from tilework.plan.lowerings.elementwise import binary, compare, where
+from tilework.plan.lowering import Lowered, Lowering, Operands, step
+from tilework.plan.lowerings.elementwise import binary, compare, logical, where
 from tilework.plan.lowerings.move import grown
+from tilework.plan.lowerings.scores import scores
 from tilework.plan.tensor import Tensor
 
 
@@ -151,8 +152,6 @@ def scaled(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         return f"no kernel for {node.op} of {q.dtype}"
     if attrs.get("precision") not in (None, "float32"):
         return f"no kernel for a softmax in {attrs['precision']}"
-    if any(b.uses(name) for name in node.outputs[3:]):
-        return "the scores are asked for"
     if mask is not None and mask.dtype not in (FLOAT32, BOOL):
         return f"no kernel for a mask of {mask.dtype}"
     flat = len(q.shape) == 3
@@ -179,9 +178,12 @@ def scaled(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         assert whole is not None  # a dense tensor takes any shape
     else:
         whole = out = _output(b, node, (batch, heads, rows, values))
-    scores = Scores(float(scale), max(float(attrs.get("softcap", 0.0)), 0.0), 1)
-    _attend(b, (q, k, v, hiding), out, scores)
-    return [whole, k, v, whole][: len(node.outputs)]
+    told = whole
+    if any(b.uses(name) for name in node.outputs[3:]):
+        told = scores(b, attrs, q, k, float(scale), hiding)
+    kernel = Scores(float(scale), max(float(attrs.get("softcap", 0.0)), 0.0), 1)
+    _attend(b, (q, k, v, hiding), out, kernel)
+    return [whole, k, v, told][: len(node.outputs)]
 
 
 def apart(b: Builder, x: Tensor, heads: int) -> Tensor:
@@ -235,21 +237,9 @@ def _hiding(
     causal = bool(attrs.get("causal", 0))
     seen: Tensor | None = None
     if lengths is not None:
-        if left >= 0 or right >= 0 or lengths.dtype is not INT64:
-            return "no kernel for windows of padded keys"
-        # A key is seen if it is below the length; causal, if so many places before it.
-        place: Any = np.arange(keys, dtype=np.int64)
-        if causal:
-            place = place + rows - np.arange(rows)[:, None]
-        bound = replace(
-            lengths, shape=(*lengths.shape, 1, 1, 1), strides=(*lengths.strides, 0, 0, 0)
-        )
-        place = place.reshape(1, 1, -1, keys)
-        shape = (lengths.shape[0], *place.shape[1:])
-        op = "less_or_equal" if causal else "less"
-        seen = _one(compare(b, Node(op, (), ()), (b.local(place, INT64), bound), (
-            Info(BOOL, shape),
-        )))  # fmt: skip
+        if lengths.dtype is not INT64:
+            return f"no kernel for lengths of {lengths.dtype}"
+        seen = _within(b, attrs, lengths, extents)
         seen = _added(b, seen)
     else:
         def hidden(ahead: Array) -> Array:
@@ -280,6 +270,36 @@ def _hiding(
     whole = broadcast_two(mask.shape, seen.shape)
     assert whole is not None  # infer has checked it
     return _one(binary(b, Node("add", (), ()), (mask, seen), (Info(FLOAT32, whole),)))
+
+
+def _within(b: Builder, attrs: Any, lengths: Tensor, extents: tuple[int, int]) -> Tensor:
+    """Which of so many keys each row sees, of sequences of `lengths`: (batch, 1, rows or 1, keys).
+
+    The last row is the last of the sequence, so a key lies `ahead` of a row less the length.
+    """
+    rows, keys = extents
+    left, right = attrs.get("left", -1), attrs.get("right", -1)
+    key: Any = np.arange(keys, dtype=np.int64)[None]
+    ahead = key + rows - np.arange(rows)[:, None]
+    most = min([0] * bool(attrs.get("causal", 0)) + [right] * (right >= 0), default=None)
+    tests = [("less", key)]
+    if most is not None:
+        tests.append(("less_or_equal", ahead - most))
+    if left >= 0:
+        tests.append(("greater_or_equal", ahead + left))
+    if most == 0:
+        del tests[0]  # the last row ends with the sequence, and none sees further
+    bound = replace(lengths, shape=(*lengths.shape, 1, 1, 1), strides=(*lengths.strides, 0, 0, 0))
+    seen: Tensor | None = None
+    for op, places in tests:
+        flags = Info(BOOL, (lengths.shape[0], 1, *places.shape))
+        found = step(b, compare, op, flags, b.local(places[None, None], INT64), bound)
+        if seen is not None:
+            whole = Info(BOOL, (lengths.shape[0], 1, rows, keys))
+            found = step(b, logical, "and", whole, seen, found)
+        seen = found
+    assert seen is not None  # there is always a test
+    return seen
 
 
 def _added(b: Builder, seen: Tensor) -> Tensor:
