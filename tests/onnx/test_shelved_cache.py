@@ -13,8 +13,9 @@ import tests.onnx.gpt as gpt
 from tests.onnx.gpt import HEADS, SIZE
 from tests.onnx.rows import peer
 from tests.onnx.test_growing_cache import exported, multi_head
-from tilework.core.errors import Fail
+from tilework.core.errors import Fail, InvalidArgument, TileworkError
 from tilework.engine.resident import Resident
+from tilework.engine.session import GraphSession
 from tilework.onnx.options import RunOptions
 from tilework.onnx.session import InferenceSession
 from tilework.onnx.value import OrtValue
@@ -283,3 +284,73 @@ def test_memory_goes_with_the_last_value(both: Both) -> None:
     held = both.ours.device.statistics.in_use
     del mine
     assert held > before == both.ours.device.statistics.in_use
+
+
+def test_a_word_goes_on_from_the_last_one(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked up that the last run has found; whatever is not as then is seen."""
+    mine, other = both.walk(20)
+    (session,) = both.ours._sessions.values()
+    long: list[int] = []
+    run = GraphSession.run_resident
+
+    def counted(*given: Any) -> Any:
+        long.append(1)
+        return run(*given)
+
+    monkeypatch.setattr(GraphSession, "run_resident", counted)
+    for known in range(20, 30):
+        mine, other = both.step(known, known % 7, mine, other)
+    assert not long
+    # Another past, of the same length; then one that is an array; then two words at once.
+    past, known_past = mine, other
+    mine, other = both.step(30, 1, past, known_past)
+    again, known_again = both.step(30, 2, past, known_past)
+    assert len(long) == 1
+    same(mine, other)
+    same(again, known_again)
+    mixed: list[Any] = [one.numpy() if index == 1 else one for index, one in enumerate(again)]
+    mixed, known_again = both.step(31, 3, mixed, known_again)
+    assert len(long) == 2
+    same(mixed, known_again)
+    for known in range(32, 40):
+        mixed, known_again = both.step(known, 4, mixed, known_again)
+    assert len(long) < 10
+    with pytest.raises(InvalidArgument):
+        both.ours.run_with_ort_values(None, {"nobody": mixed[0]})
+    refused = {n: v if isinstance(v, OrtValue) else OrtValue.ortvalue_from_numpy(v)
+               for n, v in feeds_of(both.ours, 40, 4, mixed).items()}  # fmt: skip
+    refused["ids"] = OrtValue.ortvalue_from_numpy(np.full((1, 1), 10**6, np.int64))
+    with pytest.raises(TileworkError):  # the kernel finds no such word
+        both.ours.run_with_ort_values(None, refused)
+    mixed, known_again = both.step(40, 5, mixed, known_again)
+    same(mixed, known_again)
+    session.close()
+    with pytest.raises(Fail):
+        both.step(41, 5, mixed, known_again)
+
+
+def test_a_binding_goes_on_as_well() -> None:
+    both = Both(gpt.plain())
+    names = [one.name for one in both.ours.get_outputs()]
+    binding = both.ours.io_binding()
+    for name in names:
+        binding.bind_output(name)
+    caches: list[Any] = [OrtValue.ortvalue_from_numpy(one) for one in nothing()]
+    other = nothing()
+    before = both.ours.device.statistics.allocated
+    for known in range(30):
+        feeds = feeds_of(both.ours, known, known % 9, caches)
+        for name, value in feeds.items():
+            if isinstance(value, OrtValue):
+                binding.bind_ortvalue_input(name, value)
+            else:
+                binding.bind_cpu_input(name, value)
+        both.ours.run_with_iobinding(binding)
+        if known == 10:
+            before = both.ours.device.statistics.allocated
+        logits, *caches = binding.get_outputs()
+        wanted, *other = both.peer.run(None, feeds_of(both.peer, known, known % 9, other))
+        close(logits.numpy(), wanted)
+    assert both.ours.device.statistics.allocated - before < 20 * 1024
+    same(caches, other)
+    both.ours.close()

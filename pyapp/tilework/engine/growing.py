@@ -85,7 +85,10 @@ class Family:
         )
         if not places or common(key, self.axes) != self.common:
             return False
-        length = length_of(key, self.axes)
+        return self.at(length_of(key, self.axes))
+
+    def at(self, length: int) -> bool:
+        """Sets its plan for this length; False where it does not hold."""
         if length != self.length:
             values = self.table.at(length)
             if values is None:

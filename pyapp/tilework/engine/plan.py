@@ -9,19 +9,21 @@ resident tensor; the rest to its place in the arena.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import numpy as np
 
 from tilework.core.config import IN_PLACE
 from tilework.core.errors import InvalidArgument, Unsupported
-from tilework.core.growing import Growth, at, at_hand
+from tilework.core.growing import Growth, at, at_hand, grows
+from tilework.engine.chain import Chain, Given, Link, fresh_outputs
 from tilework.engine.constants import ConstantStore, contiguous, run_on_host
 from tilework.engine.replay import Place, Replay, replayable
 from tilework.engine.resident import Fed, Resident, copy_on_device
+from tilework.engine.slots import ARENA, over, slots_of
 from tilework.hal import Buffer, Device, Program, Slot
 from tilework.ir.narrow import plain
 from tilework.ir.opdefs.registry import Array
@@ -33,10 +35,9 @@ from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor
 
 if TYPE_CHECKING:
+    from tilework.engine.growing import Family
     from tilework.engine.recorder import Recorder
     from tilework.engine.stop import Stop
-
-ARENA = 0  # the slot
 
 
 class Plan:
@@ -71,8 +72,8 @@ class Plan:
         self._replays: dict[tuple[str, ...], Replay | None] = {}  # by their outputs
         self._runs = 0  # since anything of that has moved
         self._constants: list[Storage] = []
-        self._slots = _slots(draft) if slots else {}
-        self._over = _over(draft) if slots else {}
+        self._slots = slots_of(draft) if slots else {}
+        self._over = over(draft) if slots else {}
         self._ends = Ends(draft.inputs), Ends(draft.outputs)
         self._spans: dict[Storage, Buffer] = {}  # of those in the arena
         self._bound: dict[Storage, Buffer] = {}  # while a run lasts
@@ -119,7 +120,17 @@ class Plan:
     def _settle(self, value: Callable[[int], int]) -> None:
         self._draft, self._value = None, value
         self._forget_places()
-        self._fed, self._given = (ends.at(value) for ends in self._ends)
+        self._settled = False
+        for storage in self._growing:
+            numbers = self._drafted.locals[storage]
+            words = np.array(list(map(value, numbers.flat)), f"i{storage.nbytes // numbers.size}")
+            assert self._local is not None  # there is room for them
+            self._local.write(words, self._local_offsets[storage])
+
+    def _look(self) -> None:
+        """Sees where inputs and outputs lie for the length at hand."""
+        self._settled = True
+        self._fed, self._given = (ends.at(self._value) for ends in self._ends)
         self._inputs = [
             (name, tensor)
             for name, tensor in self._fed.items()
@@ -127,11 +138,6 @@ class Plan:
         ]
         fed = {tensor.storage: tensor.shape for tensor in self._fed.values()} if self._over else {}
         self._shapes = {past: fed[past] for past in self._over.values()}
-        for storage in self._growing:
-            numbers = self._drafted.locals[storage]
-            words = np.array(list(map(value, numbers.flat)), f"i{storage.nbytes // numbers.size}")
-            assert self._local is not None  # there is room for them
-            self._local.write(words, self._local_offsets[storage])
 
     @property
     def arena_bytes(self) -> int:
@@ -215,6 +221,8 @@ class Plan:
         """
         if arena is not self._arena:
             self._attach(arena)
+        if not self._settled:
+            self._look()
         self._runs += 1
         if kept or (self._slots and arena):
             return self._run_in_place(feeds, names, arena, kept or {}, stop, recorder)
@@ -266,6 +274,55 @@ class Plan:
             sum(tensor.nbytes for tensor in inputs.values()),
             sum(tensor.nbytes for tensor in outputs),
         )
+
+    def chain(
+        self,
+        family: Family,
+        names: Sequence[str],
+        feeds: Mapping[str, Fed],
+        results: Sequence[Fed],
+    ) -> Chain | None:
+        """What goes on from the last run, which was fed and gave these and left all on the device;
+        None where not every cache has grown in place, or anything else is not as Chain has it."""
+        program, arena = self._segments[0], self._arena
+        given = dict(zip(names, results, strict=True))
+        pasts = {one.source: name for name, one in self._shelved.items()}
+        if not pasts or "" in pasts or len(self._segments) != 1 or arena is None:
+            return None
+        assert isinstance(program, Program)  # with host steps there is no growth
+        bound: dict[Storage, Buffer | None] = dict(self._spans)
+        links, same, arrays = [], [], []
+        steps = set[int]()
+        places = {name: index for index, name in enumerate(names)}
+        for name, tensor in self._fed.items():
+            fed, storage = feeds[name], tensor.storage
+            if name in pasts:
+                grown = given[pasts[name]]
+                assert isinstance(grown, Resident) and isinstance(fed, Resident)
+                bound[storage] = None
+                steps.add(sum(grown.shape) - sum(fed.shape))
+                links.append(Link(name, places[pasts[name]], self._slots[storage], ref(grown)))
+            elif isinstance(fed, Resident):
+                if storage not in self._slots:
+                    return None
+                bound[storage] = None
+                same.append((name, self._slots[storage], ref(fed)))
+            elif (self._slots and fed.nbytes >= IN_PLACE) or not replayable(fed.dtype, fed.size):
+                return None
+            else:
+                axes = tuple(a for a, n in enumerate(self._drafted.inputs[name].shape) if grows(n))
+                home = self._home(storage).subspan(tensor.offset * tensor.dtype.size)
+                copy = None if axes else self._at_home(tensor).port().write
+                arrays.append(Given(name, fed.dtype, fed.shape, axes, home, copy))
+        others = {n: x for n, x in self._drafted.outputs.items() if n not in self._shelved}
+        fresh = fresh_outputs(others, names, self._slots, results)
+        if fresh is None or len(steps) != 1 or len(places) != len(names):
+            return None
+        slots = [arena, *(bound[storage] for storage in self._slots)]
+        return Chain(
+            list(names), steps.pop(), self._device, family, program,
+            slots, links, same, arrays, fresh,
+        )  # fmt: skip
 
     def _place(self, tensor: Tensor, fed: bool) -> Place:
         port = self._at_home(tensor).port()
@@ -438,36 +495,3 @@ class Plan:
         self._arena = None
         self._spans = {}
         self._forget_places()
-
-
-def _over(draft: Draft) -> dict[Storage, Storage]:
-    """Outputs that may have the memory of an input which nothing reads but what writes them."""
-    inputs = {tensor.storage for tensor in draft.inputs.values()}
-    outputs = {tensor.storage for tensor in draft.outputs.values()}
-    read = Counter(storage for step in draft.steps for storage in step.reads())
-    written = Counter(storage for step in draft.steps for storage in step.writes())
-    found = {}
-    for step in draft.steps:
-        if not isinstance(step, Dispatch) or step.over is None:
-            continue
-        target, past = (step.bindings[place] for place in step.over)
-        if target is None or past is None:
-            continue
-        alone = read[past.storage] == written[target.storage] == 1
-        if alone and target.storage in outputs and past.storage in inputs - outputs:
-            found[target.storage] = past.storage
-    return found
-
-
-def _slots(draft: Draft) -> dict[Storage, int]:
-    """The slots of what may lie in the caller's arrays: inputs, and outputs that are all of their
-    storage; and of what always lies in memory that outlives the run."""
-    found: dict[Storage, int] = {}
-    for tensor in (*draft.inputs.values(), *draft.outputs.values()):
-        storage = tensor.storage
-        slot = storage.kind is Kind.RESIDENT
-        if storage.kind is Kind.TRANSIENT and tensor.size:
-            slot = tensor.offset == 0 and tensor.nbytes == storage.nbytes
-        if slot:
-            found.setdefault(storage, ARENA + 1 + len(found))
-    return found

@@ -33,7 +33,7 @@ class Shelf:
     taken: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Resident:
     """A dense row-major tensor at the beginning of `buffer`, which is the tensor's own; on a
     `shelf`, as many rows as its shape says of what the buffer has room for."""

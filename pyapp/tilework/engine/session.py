@@ -17,8 +17,10 @@ import numpy as np
 
 from tilework.core.errors import Fail, InvalidArgument
 from tilework.core.scoped import Scoped
+from tilework.engine.chain import Chain
 from tilework.engine.constants import ConstantStore
 from tilework.engine.devices import turn_of
+from tilework.engine.growing import Family
 from tilework.engine.plan import Plan
 from tilework.engine.replay import Replay
 from tilework.engine.resident import Resident, copy_on_device
@@ -69,6 +71,8 @@ class GraphSession(Scoped):
         self._stages = Stages(shared, self.graph, typed=True, caches=find_caches(self.graph))
         self._turn = turn_of(device)
         self._replay: Replay | None = None  # of the last run, if that is all that has happened
+        self._chain: Chain | None = None  # that goes on from it
+        self._served: Family | None = None  # by it
         self._held = _Held(shared, self._stages, external if owned else None, self._turn)
         self._end = weakref.finalize(self, self._held.free)
 
@@ -79,7 +83,7 @@ class GraphSession(Scoped):
         """
         with self._turn:
             self._check_open()
-            self._replay = None
+            self._forget()
             return self._stages.find(feeds, self.device.imports).plan
 
     def latest(self) -> list[Plan]:
@@ -97,7 +101,7 @@ class GraphSession(Scoped):
         """
         with self._turn:
             self._check_open()
-            self._replay = None
+            self._forget()
             stage = self._stages.find(feeds, self.device.imports)
             if not stage.whole:
                 return self._run(feeds, names, {}, UNWATCHED)
@@ -114,6 +118,30 @@ class GraphSession(Scoped):
             if replay is None or not replay.fits(names, feeds):
                 return None
             return replay.run(cast("dict[str, Any]", feeds))
+
+    def next(self, names: Sequence[str], feeds: Mapping[str, Any]) -> list[Resident] | None:
+        """`run_resident` with all outputs kept, if that goes on from the last one: the caches that
+        it gave, and all else as then. None when it does not, or when not all is at hand."""
+        with self._turn:
+            chain, self._chain = self._chain, None
+            results = None if chain is None else chain.run(names, feeds)
+            if results is not None:
+                self._chain = chain
+            return results
+
+    def _forget(self) -> None:
+        """Something else happens than to go on as before."""
+        self._replay = self._chain = None
+
+    def _go_on(
+        self, names: Sequence[str], feeds: Mapping[str, Any], results: Sequence[Any]
+    ) -> None:
+        """Makes what the next run may go on with; from the second run of a family on, since it
+        takes as long as some runs do."""
+        family, before = self._stages.served, self._served
+        self._served = family
+        if family is not None and family is before and not self._stages.by_value:
+            self._chain = family.plan.chain(family, names, feeds, results)
 
     def run_resident(
         self,
@@ -140,7 +168,7 @@ class GraphSession(Scoped):
     ) -> list[Any]:
         with self._turn:
             self._check_open()
-            self._replay = None
+            self._forget()
             values, own = run_stages(self._stages, feeds, names, kept, self.device.imports, watch)
             results = [values[name] for name in names]
             if len(own) < len(set(names)):
@@ -149,6 +177,8 @@ class GraphSession(Scoped):
                         results[index] = self._left(name, results[index], kept[name], feeds)
                     elif name not in own:
                         results[index] = _copied(results[index])
+            elif watch == UNWATCHED and not any(kept.get(name, self) for name in names):
+                self._go_on(names, feeds, results)
             return results
 
     def _left(
@@ -193,7 +223,7 @@ class GraphSession(Scoped):
     def close(self) -> None:
         """Gives all device memory back. A second call does nothing."""
         with self._turn:
-            self._replay = None
+            self._forget()
             self._end()
 
     def _leave(self) -> None:

@@ -236,6 +236,7 @@ class Stages:
         self.by_value = value_inputs(graph)  # inputs whose elements decide shapes
         self._stages: dict[Key | Family, Stage] = {}
         self._families: list[Family] = []
+        self.served: Family | None = None  # what the last stage that was found is for
         self._failed: dict[Key, int] = {}  # how often what could not be planned for many lengths
         self._before: dict[bool, Key] = {}  # the last one, by `slots`
         # What is better left on the device: all but what is a shape itself.
@@ -287,6 +288,7 @@ class Stages:
                     parts = cut(self._graph, infos)
                     stage = Stage(self.shared, parts, slots, None, laid, growing)
         self._stages[place] = stage
+        self.served = place if isinstance(place, Family) else None
         return stage
 
     def _make_room(self) -> None:

@@ -1,0 +1,163 @@
+"""Chain: a decoder's next token, with all that was looked up for the last one at hand.
+
+A run whose caches are the very ones that the run before gave, and whose arrays are as then, needs
+no key and no checks: the plan is set to the next length, the arrays are copied, the program runs.
+A plan makes one (`Plan.chain`); the session keeps it as long as nothing else happens in between.
+Whatever is not just so goes the long way. Keeps no cache alive: that is for whoever generates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+from weakref import ReferenceType, ref
+
+import numpy as np
+
+from tilework.core.growing import grows
+from tilework.engine.resident import Resident, widened
+from tilework.hal import Buffer, Device, Program
+from tilework.plan.tensor import Storage, Tensor
+
+if TYPE_CHECKING:
+    from tilework.core.dtypes import DType
+    from tilework.engine.growing import Family
+
+
+@dataclass(slots=True)
+class Link:
+    """A cache: the input, the place among the results, its slot, and what the last run gave."""
+
+    source: str
+    index: int
+    slot: int
+    given: ReferenceType[Resident]
+
+
+@dataclass(slots=True)
+class Given:
+    """An array that is copied in; its `shape` grows along `axes`. `copy` is for one that does not
+    grow, the others are written to `home`."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    home: Buffer
+    copy: Callable[[Any], object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """An output in new memory: its place among the results and its slot."""
+
+    index: int
+    dtype: DType
+    shape: tuple[int, ...]
+    slot: int
+    label: str
+
+
+@dataclass(slots=True)
+class Chain:
+    """What the next token needs; `step` rows are what a run adds."""
+
+    names: list[str]
+    step: int
+    device: Device
+    family: Family
+    program: Program
+    slots: list[Buffer | None]  # the arena's first; None of what each run has its own
+    links: list[Link]
+    same: list[tuple[str, int, ReferenceType[Resident]]]  # fed as they were: name, slot
+    arrays: list[Given]
+    fresh: list[Fresh]
+
+    def run(self, names: Sequence[str], values: Mapping[str, Any]) -> list[Resident] | None:
+        """The outputs, or None where this run is another one. KernelFailure, OutOfMemory."""
+        arrays, get = self.arrays, values.get
+        if names != self.names or len(values) != len(self.links) + len(self.same) + len(arrays):
+            return None
+        slots = self.slots.copy()
+        for link in self.links:
+            given = link.given()
+            past = cast("Resident", get(link.source))
+            if given is None or past is not given:
+                return None
+            shelf = past.shelf  # that somebody else may have gone on from
+            if shelf is None or shelf.taken != past.shape[shelf.axis]:
+                return None
+            slots[link.slot] = past.buffer
+        for name, slot, one in self.same:
+            held, before = cast("Resident", get(name)), one()
+            if before is None or held is not before:
+                return None
+            slots[slot] = held.buffer
+        for array in arrays:
+            fed = get(array.name)
+            if type(fed) is not np.ndarray or fed.dtype is not array.dtype:
+                return None
+            if fed.shape != self._next(array) or not fed.flags.c_contiguous:
+                return None
+        family = self.family
+        if not family.at(family.length + self.step):
+            return None
+        return self._go(values, slots)
+
+    def _next(self, one: Given) -> tuple[int, ...]:
+        shape = one.shape
+        for axis in one.axes:
+            shape = widened(shape, axis, shape[axis] + self.step)
+        return shape
+
+    def _go(self, values: Mapping[str, Any], slots: list[Buffer | None]) -> list[Resident]:
+        device = self.device
+        found: dict[int, Resident] = {}
+        for out in self.fresh:
+            made = found[out.index] = Resident.make(device, out.dtype, out.shape, out.label)
+            slots[out.slot] = made.buffer
+        for one in self.arrays:
+            fed = values[one.name]
+            if one.copy is not None:
+                one.copy(fed)
+                device.copied_in += fed.nbytes
+            else:
+                one.shape = fed.shape
+                one.home.write(fed)
+        device.submit(self.program, cast("list[Buffer]", slots[: len(self.program.slot_extents)]))
+        old: tuple[int, ...] = ()
+        shape = old
+        for link in self.links:
+            given = cast("Resident", values[link.source])
+            shelf = given.shelf
+            assert shelf is not None  # run has looked
+            if given.shape != old:
+                old = given.shape
+                shape = widened(old, shelf.axis, old[shelf.axis] + self.step)
+            shelf.taken += self.step
+            found[link.index] = Resident(given.dtype, shape, given.buffer, shelf)
+            link.given = ref(found[link.index])
+        return [found[index] for index in range(len(self.names))]
+
+
+def fresh_outputs(
+    outputs: Mapping[str, Tensor],
+    names: Sequence[str],
+    slots: Mapping[Storage, int],
+    results: Sequence[Any],
+) -> list[Fresh] | None:
+    """Those of the `outputs` among `names` whose results were new; None where one is an input, or
+    another output, or grows."""
+    found: list[Fresh] = []
+    for index, (name, one) in enumerate(zip(names, results, strict=True)):
+        if name not in outputs:
+            continue
+        tensor = outputs[name]
+        slot = slots.get(tensor.storage)
+        if slot is None or tensor.storage.fixed or not isinstance(one, Resident):
+            return None
+        if grows(tensor.shape) or any(other.slot == slot for other in found):
+            return None
+        found.append(Fresh(index, one.dtype, one.shape, slot, name))
+    return found
