@@ -106,7 +106,7 @@ def lines(
 # -- a product ------------------------------------------------------------------------------------
 
 K, N, M = 10, 11, 3
-PADDED, ORDER, REST = 16, 16, 4
+PADDED = 16
 
 
 def products() -> list[Case]:
@@ -128,8 +128,8 @@ def products() -> list[Case]:
     )  # fmt: skip
     before = packed.copy()
     for j in range(2):
-        before[j * each : j * each + 44] = 1
-        before[j * each + 64 : (j + 1) * each - ORDER - REST * 36] = 1
+        before[j * each : j * each + 48] = 1  # the head, as far as it is written
+        before[j * each + 64 : j * each + 64 + PADDED * 8] = 1
 
     def params(target: Target, **more: Any) -> GemmParams:
         given: dict[str, Any] = dict.fromkeys(GemmParams._fields, 0)
@@ -143,7 +143,7 @@ def products() -> list[Case]:
         given[4:10] = [more.get(n) for n in ("a", "b", "y", "y_zero", "bias", "residual")]
         return Case(
             I8_GEMM, (2, 2, 1), made, given, {10: wanted.ravel()}, Tolerance(4, 1e-5),
-            scratch=2 * (3 * PADDED + 4), note=name,
+            scratch=2 * (5 * PADDED + 4), note=name,
         )  # fmt: skip
 
     scaled = sums * (a_scale.astype(np.float64) * b_scale)
@@ -168,9 +168,9 @@ def products() -> list[Case]:
     short[1] = packed[:-1]
     cases += [
         Case(I8_GEMM, (2, 2, 1), good.params, good.bindings, status=SCRATCH, note="no scratch"),
-        Case(I8_GEMM, (2, 2, 1), good.params, short, status=TOO_SHORT, scratch=104, note="short"),
+        Case(I8_GEMM, (2, 2, 1), good.params, short, status=TOO_SHORT, scratch=168, note="short"),
         Case(I8_GEMM, (2, 2, 1), params(Target.INT, tile_n=4), good.bindings,
-             status=INVALID_PARAMS, scratch=104, note="half a panel"),
+             status=INVALID_PARAMS, scratch=168, note="half a panel"),
         Case(I8_GEMM_PACK_B, (2, 1, 1), packs, [b.ravel(), packed[:-1]], status=TOO_SHORT,
              note="short"),
     ]  # fmt: skip

@@ -54,12 +54,12 @@ static uint8_t *gather_row(const gather *g, uint8_t *out, const uint8_t *row, ta
   return cleared(out, (most - w.last) * c, g->zero);
 }
 
-// The windows of `count` pixels from `at` on, rows `padded` apart, zeros behind each.
+// The windows of `count` pixels from `at` on, filled with zeros up to `padded`, rows `pitch` apart.
 static __attribute__((noinline)) void gather_windows(const gather *g, uint8_t *to, uint32_t padded,
-                                                     place at, uint32_t count) {
+                                                     uint32_t pitch, place at, uint32_t count) {
   const space *s = &g->s;
   uint32_t each = s->kernel[2] * g->channels;
-  for (; count; count--, next_pixel(s, &at), to += padded) {
+  for (; count; count--, next_pixel(s, &at), to += pitch) {
     taps d = taps_of(s, 0, at.d), h = taps_of(s, 1, at.h), w = taps_of(s, 2, at.w);
     uint8_t *out = to;
     for (uint32_t kd = 0; kd < s->kernel[0]; kd++)
@@ -109,7 +109,7 @@ uint32_t i8_conv(const tw_dispatch *d, const tw_tile *t) {
        !tw_holds(d, I8_CONV_RESIDUAL,
                  pixels_reach(pixels, p->residual_pixel, (uint32_t)filters), 4)))
     return TW_BINDING_TOO_SHORT;
-  if (t->scratch_length < p->tile_pixels * (3 * padded + 4)) return TW_SCRATCH_TOO_SMALL;
+  if (t->scratch_length < tw_product_scratch(p->tile_pixels, padded)) return TW_SCRATCH_TOO_SMALL;
   tw_span rows = tw_piece(t->y, p->tile_pixels, pixels);
   tw_span columns = tw_piece(t->x, p->tile_filters, p->filters);
   if (rows.first == rows.last || columns.first == columns.last || t->z >= p->groups) return TW_OK;
@@ -123,7 +123,7 @@ uint32_t i8_conv(const tw_dispatch *d, const tw_tile *t) {
   uint8_t *scratch = (uint8_t *)t->scratch;
   uint32_t count = rows.last - rows.first, group = t->z * p->filters;
   work w = {.p = &g, .d = d, .row = rows.first, .rows = count, .by_column = group,
-            .padded = (uint32_t)padded, .wide = (int16_t *)scratch};
+            .padded = (uint32_t)padded, .rows_of_scratch = scratch};
   take_form(&w, (const tw_head *)panel, p->x_signed != 0);
   w.c = TW_DATA(uint8_t, d, I8_CONV_Y) + (size_t)group * size;
   if (tw_present(d, I8_CONV_RESIDUAL)) w.residual = TW_DATA(const float, d, I8_CONV_RESIDUAL) + group;
@@ -131,7 +131,6 @@ uint32_t i8_conv(const tw_dispatch *d, const tw_tile *t) {
   for (int i = 0; i < 3; i++)
     single = single && p->padding[i] == 0 && p->input[i] == p->output[i] && p->stride[i] == 1;
   const uint8_t *x = TW_DATA(const uint8_t, d, I8_CONV_X) + t->z * p->channels;
-  uint8_t *after = scratch + (size_t)count * padded * 2;
   if (single && w.a_flip == 0 && padded == k) {
     w.a = x + (size_t)rows.first * p->x_pixel;
     w.lda = p->x_pixel;
@@ -139,10 +138,10 @@ uint32_t i8_conv(const tw_dispatch *d, const tw_tile *t) {
     gather windows = {s, x, p->x_pixel, p->channels,
                       p->dilation[2] == 1 && p->x_pixel == p->channels,
                       wasm_i8x16_splat((int8_t)w.a_flip), wasm_i8x16_splat((int8_t)w.a_zero)};
-    gather_windows(&windows, after, w.padded, place_of_pixel(&s, rows.first), count);
-    w.a = after;
-    w.lda = w.padded;
+    w.a = scratch;
+    w.lda = tw_pitch(w.padded);
+    gather_windows(&windows, scratch, w.padded, w.lda, place_of_pixel(&s, rows.first), count);
   }
-  take_rows(&w, (int32_t *)(after + (size_t)count * padded));
+  take_rows(&w, (int32_t *)(scratch + (size_t)count * tw_pitch(w.padded)));
   return multiply(&w, panel, columns.first, columns.last - columns.first);
 }

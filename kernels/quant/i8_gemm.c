@@ -14,12 +14,13 @@
 #include "product.h"
 
 // Rows of A to scratch: flipped, filled with zeros up to the padded k.
-static void stage(work *w, const uint8_t *from, uint8_t *to) {
+static void stage(work *w, const uint8_t *from) {
   uint32_t k = w->p->k, lda = w->p->lda;
   v128_t flip = wasm_i8x16_splat((int8_t)w->a_flip);
+  uint8_t *to = w->rows_of_scratch;
   w->a = to;
-  w->lda = w->padded;
-  for (uint32_t i = 0; i < w->rows; i++, from += lda, to += w->padded) {
+  w->lda = tw_pitch(w->padded);
+  for (uint32_t i = 0; i < w->rows; i++, from += lda, to += w->lda) {
     copy_flipped(to, from, k, flip);
     for (uint32_t p = k; p < w->padded; p++) to[p] = 0;
   }
@@ -61,24 +62,23 @@ uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
       (residual->length &&
        !within(residual, c0 + row * p->ldr + column, rows, p->ldr, width, 4)))
     return TW_BINDING_TOO_SHORT;
-  if (t->scratch_length < p->tile_m * (3 * padded + 4)) return TW_SCRATCH_TOO_SMALL;
+  if (t->scratch_length < tw_product_scratch(p->tile_m, padded)) return TW_SCRATCH_TOO_SMALL;
 
   const uint8_t *panel = b[I8_GEMM_PACKED_B].data;
   panel += b0 + column / TW_COLUMNS * bytes;
   uint8_t *scratch = (uint8_t *)t->scratch;
   work w = {.p = p, .d = d, .row = (uint32_t)row, .rows = rows, .by_row = (uint32_t)by_row,
-            .padded = (uint32_t)padded, .wide = (int16_t *)scratch};
+            .padded = (uint32_t)padded, .rows_of_scratch = scratch};
   take_form(&w, (const tw_head *)panel, p->a_signed != 0);
   w.c = (uint8_t *)b[I8_GEMM_C].data + c0 * size;
   if (residual->length) w.residual = (const float *)residual->data + c0;
-  uint8_t *after = scratch + (size_t)rows * padded * 2;
   const uint8_t *a = (const uint8_t *)b[I8_GEMM_A].data + a0 + row * p->lda;
   if (w.a_flip == 0 && padded == p->k) {
     w.a = a;
     w.lda = p->lda;
   } else {
-    stage(&w, a, after);
+    stage(&w, a);
   }
-  take_rows(&w, (int32_t *)(after + (size_t)rows * padded));
+  take_rows(&w, (int32_t *)(scratch + (size_t)rows * tw_pitch(w.padded)));
   return multiply(&w, panel, (uint32_t)column, width);
 }

@@ -131,9 +131,6 @@ static inline v128_t added(v128_t x, v128_t y, int positive) {
   return wasm_i16x8_add(wasm_i16x8_extadd_pairwise_i8x16(x), wasm_i16x8_extadd_pairwise_i8x16(y));
 }
 
-// A block of the rest costs as much as two and a half of its own: beyond a sixth WIDE is faster.
-#define MOST_SHARE 6
-
 #define MOST 128  // 255 * 128 <= 32767: the most that weights of one sign in a 16-bit sum may be
 
 // Whether a 16-bit sum of two groups of 4 steps, 4 columns, may saturate.
@@ -154,64 +151,105 @@ static inline int four_saturate(const int8_t *w) {
   return saturates(wasm_v128_load(w), none) || saturates(wasm_v128_load(w + 16), none);
 }
 
-// What exceeds MOST in each pair of 32 weights goes to `rest`, in the order (2, 8, 2) of WIDE.
-static void cut(int8_t *w, int8_t *rest) {
-  for (uint32_t i = 0; i < 32; i += 2) {
-    int8_t *to = rest + i % 4 / 2 * 16 + i / 4 * 2;
-    for (uint32_t q = 0; q < 2; q++) {
-      int room = MOST, x = w[i + q];
-      if (q && (w[i] > 0) == (x > 0)) room -= w[i] < 0 ? -w[i] : w[i];
-      int kept = x > room ? room : x < -room ? -room : x;
-      w[i + q] = (int8_t)kept;
-      to[q] = (int8_t)(x - kept);
-    }
+// From the steps' own order to that of a copy of A, or back; copy 0 is their own.
+static void reorder(int8_t *w, uint32_t copy) {
+  for (uint32_t q = 0; copy && q < 32; q += 16) {
+    v128_t x = wasm_v128_load(w + q);
+    wasm_v128_store(w + q, copy == 1 ? tw_turned_once(x) : tw_turned_twice(x));
   }
 }
 
-static void swap(int8_t *data, uint16_t *order, uint32_t i, uint32_t j) {
+// What exceeds MOST in each pair of 32 weights goes to `more`, where it does not.
+static void divide(int8_t *w, int8_t *more) {
+  for (uint32_t i = 0; i < 32; i += 2)
+    for (uint32_t q = i; q < i + 2; q++) {
+      int room = MOST, x = w[q];
+      if (q > i && (w[i] > 0) == (x > 0)) room -= w[i] < 0 ? -w[i] : w[i];
+      int kept = x > room ? room : x < -room ? -room : x;
+      w[q] = (int8_t)kept;
+      more[q] = (int8_t)(x - kept);
+    }
+}
+
+static void swap(int8_t *data, uint16_t *offsets, uint32_t i, uint32_t j) {
   int8_t *a = data + 32 * i, *b = data + 32 * j;
   for (uint32_t q = 0; q < 32; q += 16) {
     v128_t x = wasm_v128_load(a + q);
     wasm_v128_store(a + q, wasm_v128_load(b + q));
     wasm_v128_store(b + q, x);
   }
-  uint16_t four = order[i];
-  order[i] = order[j];
-  order[j] = four;
+  uint16_t four = offsets[i];
+  offsets[i] = offsets[j];
+  offsets[j] = four;
 }
 
-#define TRIED 16  // fours among which one that fits is looked for
+// Whether a panel's rows of A are worth turning: of fewer fours than this share, it is better to
+// have some twice.
+#define TURNED_SHARE 16
 
-// Makes a panel of the order (kp / 4, 8, 4) one of PAIRS; 0 when its rest is too long.
-static int make_pairs(tw_head *head, uint32_t k) {
+// Gives every four of the order (kp / 4, 8, 4) that saturates by itself another order of its steps,
+// or a second place; 0 when there is no room.
+static int settle(tw_head *head, uint32_t k) {
   int8_t *data = (int8_t *)(head + 1);
-  uint16_t *order = (uint16_t *)tw_order(head, k);
-  uint32_t *indices = (uint32_t *)tw_rest_indices(head, k);
-  int8_t *blocks = (int8_t *)tw_rest_blocks(head, k);
-  uint32_t most = (uint32_t)tw_most_rest(k), rest = 0, fours = (uint32_t)tw_padded(k) / 4;
-  if (fours > UINT16_MAX) return 0;
-  for (uint32_t i = 0; i < 2 * tw_order_length(k); i++) order[i] = (uint16_t)(i < fours ? i : 0);
+  uint16_t *offsets = (uint16_t *)tw_offsets(head, k);
+  uint64_t padded = tw_padded(k);
+  uint32_t most = (uint32_t)tw_most_fours(k), fours = (uint32_t)padded / 4, saturated = 0;
+  if (padded > UINT16_MAX) return 0;
+  for (uint32_t i = 0; i < tw_offsets_length(k); i++) {
+    offsets[i] = (uint16_t)(i < fours ? 4 * i : 0);
+    if (i < fours) saturated += (uint32_t)four_saturate(data + 32 * i);
+  }
+  head->fours = fours;
+  head->turned = saturated * TURNED_SHARE > fours && 3 * padded <= UINT16_MAX;
+  for (uint32_t i = 0; i < fours; i++) {
+    int8_t *w = data + 32 * i;
+    uint32_t copy = 0;
+    while (four_saturate(w)) {
+      reorder(w, copy);  // back to its own
+      if (!head->turned || copy == 2) {
+        if (head->fours == most) return 0;
+        divide(w, data + 32 * head->fours);
+        offsets[head->fours++] = offsets[i];
+        copy = 0;
+        break;
+      }
+      reorder(w, ++copy);
+    }
+    offsets[i] += (uint16_t)(copy * padded);
+  }
+  return 1;
+}
+
+#define TRIED 64  // fours among which one that fits is looked for
+
+// Time of two fours together, of one alone, of the loop of those, and of a four in a WIDE panel.
+#define COST_TWO 114
+#define COST_ONE 68
+#define COST_ONES 200
+#define COST_WIDE 100
+
+// Makes a panel of the order (kp / 4, 8, 4) one of PAIRS; 0 when WIDE is faster.
+static int make_pairs(tw_head *head, uint32_t k) {
+  if (!settle(head, k)) return 0;
+  int8_t *data = (int8_t *)(head + 1);
+  uint16_t *offsets = (uint16_t *)tw_offsets(head, k);
   // Before `first` fours are in twos, from `last` on none was found that fits.
-  uint32_t first = 0, last = fours;
+  uint32_t first = 0, last = head->fours;
   while (first + 1 < last) {
     uint32_t end = first + 1 + TRIED < last ? first + 1 + TRIED : last, other = first + 1;
     while (other < end && eight_saturate(data + 32 * first, data + 32 * other)) other++;
     if (other < end) {
-      if (other != first + 1) swap(data, order, first + 1, other);
+      if (other != first + 1) swap(data, offsets, first + 1, other);
       first += 2;
     } else {
-      swap(data, order, first, --last);
+      swap(data, offsets, first, --last);
     }
   }
   head->twos = first / 2;
-  for (uint32_t i = first; i < fours; i++) {
-    if (!four_saturate(data + 32 * i)) continue;
-    if (rest == most) return 0;
-    indices[rest] = order[i];
-    cut(data + 32 * i, blocks + 32 * rest++);
-  }
-  head->rest = rest;
-  return rest * MOST_SHARE <= fours;
+  uint32_t ones = head->fours - first;
+  uint64_t cost = (uint64_t)head->twos * COST_TWO + (uint64_t)ones * COST_ONE;
+  if (ones) cost += COST_ONES;
+  return cost <= tw_padded(k) / 4 * COST_WIDE;
 }
 
 uint32_t i8_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
@@ -249,7 +287,7 @@ uint32_t i8_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
     int8_t *data = (int8_t *)(head + 1);
     uint32_t step = form == TW_FORM_WIDE ? 2 : 4;
     head->form = form;
-    head->rest = head->twos = 0;
+    head->fours = head->twos = head->turned = 0;
     if (arranged) {
       arranged--;
     } else if (p->stride_n == 1 && left >= SIDE * TW_COLUMNS && panel + SIDE <= span.last) {
@@ -261,7 +299,7 @@ uint32_t i8_gemm_pack_b(const tw_dispatch *d, const tw_tile *t) {
     }
     if (form == TW_FORM_PAIRS && !make_pairs(head, p->k)) {
       head->form = TW_FORM_WIDE;
-      head->rest = head->twos = 0;
+      head->fours = head->twos = head->turned = 0;
       fill(data, &s, 2);
     }
   }

@@ -21,9 +21,9 @@ typedef struct tw_strip {
   uint32_t k;     // padded
   const int8_t *b;
   int32_t *sums;  // (rows, 8)
-  const uint32_t *order;  // of PAIRS, as in panel.h
-  uint32_t twos;
-  // What to read, and not use, along the way, `ahead_step` bytes farther for each 8 steps of k, so
+  const uint16_t *offsets;  // of PAIRS, as in panel.h
+  uint32_t twos, ones;      // fours of PAIRS that are multiplied two by two, and alone
+  // What PAIRS reads, and does not use, along the way, `ahead_step` bytes farther for each two, so
   // that the next panel is in cache when its turn comes; a step of 0 costs nothing.
   const uint8_t *ahead;
   uint32_t ahead_step;
@@ -64,21 +64,23 @@ TW_INLINE void tw_pairs_rows(const tw_strip *s, int rows) {
   TW_HIDE(ones);  // else V8 makes it anew each time
   const uint8_t *a[TW_PAIRS_ROWS];
   const int8_t *b = s->b;
-  const uint32_t *order = s->order;
+  const uint16_t *offsets = s->offsets;
   TW_UNROLLED for (int i = 0; i < rows; i++) {
     sum[i][0] = sum[i][1] = wasm_i32x4_splat(0);
     a[i] = (const uint8_t *)s->a + (uint32_t)i * s->lda;
   }
-  uint32_t n = 0;
   const volatile uint8_t *ahead = s->ahead;
   uint32_t ahead_step = s->ahead_step;
-  for (; n < s->twos; n++, b += 64) {
+  for (uint32_t n = s->twos; n != 0; n--) {
     TW_HIDE(b);
+    TW_HIDE(offsets);
     (void)*ahead;
     ahead += ahead_step;
-    uint32_t step = 4 * (order[n] & 0xffff), other = 4 * (order[n] >> 16);
+    uint32_t step = offsets[0], other = offsets[1];
+    offsets += 2;
     v128_t b00 = wasm_v128_load(b), b01 = wasm_v128_load(b + 16);
     v128_t b10 = wasm_v128_load(b + 32), b11 = wasm_v128_load(b + 48);
+    b += 64;
     TW_UNROLLED for (int i = 0; i < rows; i++) {
       v128_t x = wasm_v128_load32_splat(a[i] + step), y = wasm_v128_load32_splat(a[i] + other);
       v128_t one = wasm_i16x8_add(wasm_i16x8_relaxed_dot_i8x16_i7x16(b00, x),
@@ -89,19 +91,20 @@ TW_INLINE void tw_pairs_rows(const tw_strip *s, int rows) {
       sum[i][1] = wasm_i32x4_add(sum[i][1], wasm_i32x4_dot_i16x8(two, ones));
     }
   }
-  for (; n < s->k / 8; n++)
-    TW_UNROLLED for (int h = 0; h < 2; h++, b += 32) {
-      TW_HIDE(b);
-      uint32_t step = 4 * (h ? order[n] >> 16 : order[n] & 0xffff);
-      v128_t b0 = wasm_v128_load(b), b1 = wasm_v128_load(b + 16);
-      TW_UNROLLED for (int i = 0; i < rows; i++) {
-        v128_t x = wasm_v128_load32_splat(a[i] + step);
-        v128_t one = wasm_i16x8_relaxed_dot_i8x16_i7x16(b0, x);
-        v128_t two = wasm_i16x8_relaxed_dot_i8x16_i7x16(b1, x);
-        sum[i][0] = wasm_i32x4_add(sum[i][0], wasm_i32x4_dot_i16x8(one, ones));
-        sum[i][1] = wasm_i32x4_add(sum[i][1], wasm_i32x4_dot_i16x8(two, ones));
-      }
+  for (uint32_t n = s->ones; n != 0; n--) {
+    TW_HIDE(b);
+    TW_HIDE(offsets);
+    uint32_t step = *offsets++;
+    v128_t b0 = wasm_v128_load(b), b1 = wasm_v128_load(b + 16);
+    b += 32;
+    TW_UNROLLED for (int i = 0; i < rows; i++) {
+      v128_t x = wasm_v128_load32_splat(a[i] + step);
+      v128_t one = wasm_i16x8_relaxed_dot_i8x16_i7x16(b0, x);
+      v128_t two = wasm_i16x8_relaxed_dot_i8x16_i7x16(b1, x);
+      sum[i][0] = wasm_i32x4_add(sum[i][0], wasm_i32x4_dot_i16x8(one, ones));
+      sum[i][1] = wasm_i32x4_add(sum[i][1], wasm_i32x4_dot_i16x8(two, ones));
     }
+  }
   tw_store_sums(s->sums, sum, rows);
 }
 
@@ -163,26 +166,6 @@ static inline void tw_strip_any(const tw_strip *s, tw_form form, uint32_t rows) 
 #endif
   switch (rows) {
     TW_CALL(wide, 1) TW_CALL(wide, 2) TW_CALL(wide, 3) TW_CALL(wide, 4) TW_CALL(wide, 5)
-  }
-}
-
-// What PAIRS had to cut off: 4 steps of k at a time, in 16 bits, onto the sums.
-static inline void tw_add_rest(const tw_strip *s, uint32_t rows, const tw_head *head,
-                               const uint32_t *indices, const int8_t *blocks) {
-  for (uint32_t n = 0; n < head->rest; n++, blocks += 32) {
-    v128_t b00 = wasm_i16x8_load8x8(blocks), b01 = wasm_i16x8_load8x8(blocks + 8);
-    v128_t b10 = wasm_i16x8_load8x8(blocks + 16), b11 = wasm_i16x8_load8x8(blocks + 24);
-    const uint8_t *a = (const uint8_t *)s->a + 4 * indices[n];
-    int32_t *sums = s->sums;
-    for (uint32_t i = 0; i < rows; i++, a += s->lda, sums += TW_COLUMNS) {
-      v128_t x = wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(a));
-      v128_t y = wasm_i32x4_shuffle(x, x, 1, 1, 1, 1);
-      x = wasm_i32x4_shuffle(x, x, 0, 0, 0, 0);
-      v128_t low = wasm_i32x4_add(wasm_i32x4_dot_i16x8(x, b00), wasm_i32x4_dot_i16x8(y, b10));
-      v128_t high = wasm_i32x4_add(wasm_i32x4_dot_i16x8(x, b01), wasm_i32x4_dot_i16x8(y, b11));
-      wasm_v128_store(sums, wasm_i32x4_add(wasm_v128_load(sums), low));
-      wasm_v128_store(sums + 4, wasm_i32x4_add(wasm_v128_load(sums + 4), high));
-    }
   }
 }
 

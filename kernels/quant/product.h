@@ -4,9 +4,10 @@
 //   sum (a - za) (b - zb) = sum a b - za sum b - zb (sum a - k za)
 //
 // with `sum b` from the panel's head and `sum a` taken only where zb is there. Bytes are moved by
-// 128 where a form wants the other kind, and so are their zeros. Panels of WIDE want A in 16 bits,
-// which is made when the first such panel comes. Within a tile: panels, strips of rows. A panel
-// (8 k bytes) stays in L1.
+// 128 where a form wants the other kind, and so are their zeros. Scratch has five lengths of k for
+// each row: its bytes, unless they are read where they lie; two copies with the steps of each four
+// in another order, made when the first panel comes that is turned; the same in 16 bits, made for
+// the first panel of WIDE. Within a tile: panels, strips of rows. A panel (8 k bytes) stays in L1.
 #ifndef TW_QUANT_PRODUCT_H
 #define TW_QUANT_PRODUCT_H
 #include "i8_strip.h"
@@ -26,8 +27,8 @@ typedef struct work {
   int a_signed;                // after that
   const uint8_t *a;            // staged
   uint32_t lda;
-  int16_t *wide;               // the same in 16 bits, rows `padded` apart
-  int have_wide;
+  uint8_t *rows_of_scratch;    // tw_pitch(padded) apart
+  int have_turned, have_wide;  // which of their parts are there
   int32_t a_zero;              // where it is one for all rows
   int32_t *row_sums;           // 0 when B's zeros are 0
   uint8_t *c;                  // this matrix's
@@ -105,13 +106,43 @@ static void add_up_rows(work *w) {
   }
 }
 
+// Bytes between two rows of scratch, and of `rows` with their sums.
+static inline uint32_t tw_pitch(uint32_t padded) { return 5 * padded; }
+static inline uint64_t tw_product_scratch(uint32_t rows, uint64_t padded) {
+  return rows * (5 * padded + 4);
+}
+
 static void widen(work *w) {
+  uint32_t pitch = tw_pitch(w->padded);
   for (uint32_t i = 0; i < w->rows; i++) {
     const uint8_t *a = w->a + (size_t)i * w->lda;
-    int16_t *to = w->wide + (size_t)i * w->padded;
+    int16_t *to = (int16_t *)(w->rows_of_scratch + (size_t)i * pitch + 3 * w->padded);
     for (uint32_t p = 0; p < w->padded; p += 8) wasm_v128_store(to + p, wasm_u16x8_load8x8(a + p));
   }
   w->have_wide = 1;
+}
+
+static void turn(work *w) {
+  uint32_t pitch = tw_pitch(w->padded), padded = w->padded;
+  for (uint32_t i = 0; i < w->rows; i++) {
+    const uint8_t *a = w->a + (size_t)i * w->lda;
+    uint8_t *to = w->rows_of_scratch + (size_t)i * pitch;
+    uint32_t p = 0;
+    for (; p + 16 <= padded; p += 16) {
+      v128_t x = wasm_v128_load(a + p);
+      wasm_v128_store(to + p, x);
+      wasm_v128_store(to + padded + p, tw_turned_once(x));
+      wasm_v128_store(to + 2 * padded + p, tw_turned_twice(x));
+    }
+    if (p == padded) continue;
+    v128_t x = wasm_v128_load64_zero(a + p);  // rows are padded to 8
+    wasm_v128_store64_lane(to + p, x, 0);
+    wasm_v128_store64_lane(to + padded + p, tw_turned_once(x), 0);
+    wasm_v128_store64_lane(to + 2 * padded + p, tw_turned_twice(x), 0);
+  }
+  w->a = w->rows_of_scratch;
+  w->lda = pitch;
+  w->have_turned = 1;
 }
 
 // 8 words of a binding from `at` on; of one element all are that, of none `absent`.
@@ -160,20 +191,18 @@ static void gather_columns(const work *w, const tw_head *head, uint32_t column, 
   }
 }
 
-// Whether what a panel of PAIRS says about A's steps lies within them: it comes from memory.
+// Whether what a panel of PAIRS says about A's steps lies within a row: it comes from memory.
 static int orderly(const tw_head *head, uint32_t k) {
-  uint32_t padded = (uint32_t)tw_padded(k);
-  if (head->rest > tw_most_rest(k) || head->twos > padded / 8) return 0;
-  const uint32_t *order = tw_order(head, k), *rest = tw_rest_indices(head, k);
+  uint64_t reach = tw_padded(k) * (head->turned ? 3 : 1);
+  if (head->fours > tw_most_fours(k) || head->twos > head->fours / 2) return 0;
+  if (head->fours == 0) return 1;
+  if (reach < 4) return 0;
+  const uint16_t *offsets = tw_offsets(head, k);
   v128_t most = wasm_u16x8_splat(0);
-  uint32_t last = padded / 4 - 1;
-  if (padded == 0 || last > UINT16_MAX) return padded == 0;
-  for (uint32_t i = 0; i < tw_order_length(k); i += 4)
-    most = wasm_u16x8_max(most, wasm_v128_load(order + i));
-  if (wasm_v128_any_true(wasm_u16x8_gt(most, wasm_u16x8_splat((uint16_t)last)))) return 0;
-  for (uint32_t i = 0; i < head->rest; i++)
-    if (rest[i] >= padded / 4) return 0;
-  return 1;
+  for (uint32_t i = 0; i < tw_offsets_length(k); i += 8)
+    most = wasm_u16x8_max(most, wasm_v128_load(offsets + i));
+  v128_t last = wasm_u16x8_splat(reach - 4 > UINT16_MAX ? UINT16_MAX : (uint16_t)(reach - 4));
+  return !wasm_v128_any_true(wasm_u16x8_gt(most, last));
 }
 
 // A row's sums with the zeros taken into account. `by_row` is a constant where this is inlined.
@@ -325,7 +354,7 @@ static uint32_t multiply(work *w, const uint8_t *panel, uint32_t column, uint32_
     const tw_head *head = (const tw_head *)panel;
     tw_form form = (tw_form)head->form;
     if (form > TW_FORM_SIGNED || (form == TW_FORM_SIGNED) != w->a_signed ||
-        (form == TW_FORM_PAIRS ? !orderly(head, k) : head->rest != 0))
+        (form == TW_FORM_PAIRS && !orderly(head, k)))
       return TW_INVALID_PARAMS;
 #ifndef TW_RELAXED
     if (form != TW_FORM_WIDE) return TW_INVALID_PARAMS;
@@ -334,6 +363,7 @@ static uint32_t multiply(work *w, const uint8_t *panel, uint32_t column, uint32_
     c.width = minimum(width - j, TW_COLUMNS);
     gather_columns(w, head, column + j, &c);
     if (form == TW_FORM_WIDE && !w->have_wide) widen(w);
+    if (form == TW_FORM_PAIRS && head->turned && !w->have_turned) turn(w);
     uint32_t most = form == TW_FORM_PAIRS ? TW_PAIRS_ROWS : TW_ROWS;
     uint32_t strips = (rows + most - 1) / most;
     int32_t sums[PENDING * TW_COLUMNS];
@@ -341,18 +371,18 @@ static uint32_t multiply(work *w, const uint8_t *panel, uint32_t column, uint32_
     tw_strip s = {.k = w->padded, .b = (const int8_t *)(head + 1)};
     // All strips together read the next panel; the last one has none after it.
     s.ahead = panel + (j + TW_COLUMNS < width ? bytes : 0);
-    s.ahead_step = 8 * TW_COLUMNS / strips;
-    s.order = tw_order(head, k);
+    s.ahead_step = head->twos ? (uint32_t)bytes / (strips * head->twos) : 0;
+    s.offsets = tw_offsets(head, k);
     s.twos = head->twos;
-    s.lda = form == TW_FORM_WIDE ? w->padded * 2 : w->lda;
-    uint32_t ahead = s.ahead_step * (w->padded / 8);
+    s.ones = head->fours - 2 * head->twos;
+    const uint8_t *a = form == TW_FORM_WIDE ? w->rows_of_scratch + 3 * w->padded : w->a;
+    s.lda = form == TW_FORM_WIDE ? tw_pitch(w->padded) : w->lda;
+    uint32_t ahead = s.ahead_step * head->twos;
     for (uint32_t n = 0, i = 0, strip; n < strips; n++, i += strip, s.ahead += ahead) {
       strip = rows / strips + (n < rows % strips);
-      s.a = (form == TW_FORM_WIDE ? (const uint8_t *)w->wide : w->a) + (size_t)i * s.lda;
+      s.a = a + (size_t)i * s.lda;
       s.sums = sums + pending * TW_COLUMNS;
       tw_strip_any(&s, form, strip);
-      if (head->rest)
-        tw_add_rest(&s, strip, head, tw_rest_indices(head, k), tw_rest_blocks(head, k));
       pending += strip;
       if (n + 1 < strips && pending + TW_ROWS <= PENDING) continue;
       finish(w, &c, sums, i + strip - pending, pending, column + j);

@@ -18,6 +18,7 @@ from tilework.hal.kernels.quant import (
     DepthwisePackParams,
     Target,
 )
+from tilework.plan.tiles import quant_packed_bytes
 
 Array = NDArray[Any]
 
@@ -31,7 +32,7 @@ def wide_panels(b: Array) -> Array:
     """int8 B (k, n) in panels of the form WIDE."""
     panels = []
     k, padded = b.shape[0], up(b.shape[0], 8) * 8
-    order, rest = up(padded, 32) * 16, (padded // 256 + 1) * 4
+    behind = quant_packed_bytes(k, 8) - 64 - padded * 8
     for j in range(0, b.shape[1], 8):
         columns = np.zeros((padded, 8), np.int8)
         part = b[:, j : j + 8]
@@ -40,7 +41,7 @@ def wide_panels(b: Array) -> Array:
         head[:8] = columns.sum(axis=0)
         pairs = columns.reshape(padded // 2, 2, 8).transpose(0, 2, 1)
         panels += [head.view(np.uint8), np.ascontiguousarray(pairs).view(np.uint8).ravel()]
-        panels.append(np.zeros(order + rest * 36, np.uint8))
+        panels.append(np.zeros(behind, np.uint8))
     return np.concatenate(panels)
 
 
@@ -175,7 +176,7 @@ class Convolution:
         flipped = w if self.w_signed else (w ^ 0x80).view(np.int8)
         matrices = flipped.reshape(groups, filters, taps * channels)
         packed = np.concatenate([wide_panels(one.T) for one in matrices])
-        scratch = tile * (3 * up(taps * channels, 8) * 8 + 4)
+        scratch = tile * (5 * up(taps * channels, 8) * 8 + 4)
         counts = (up(filters, 8), up(self.images * oh * ow, tile), groups)
         return [
             Case(I8_CONV, counts, params, [flat, packed, x_zero, w_zero, *after],

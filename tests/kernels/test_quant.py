@@ -34,9 +34,12 @@ def padded(k: int) -> int:
     return -(-k // 8) * 8
 
 
+def most_fours(k: int) -> int:
+    return padded(k) // 4 + padded(k) // 40 + 8
+
+
 def panel_bytes(k: int) -> int:
-    order = -(-padded(k) // 32) * 16
-    return 64 + padded(k) * 8 + order + (padded(k) // 256 + 1) * 4 * 36
+    return 64 + most_fours(k) * 32 + -(-most_fours(k) // 8) * 16
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def product(run: Host, case: Case, seed: int = 0) -> tuple[list[str], Array, Arr
     )  # fmt: skip
     c = np.full(case.batch * case.m * case.n, 99, np.int32)
     tiles = (-(-case.n // case.tile_n), -(-case.m // case.tile_m), case.batch)
-    scratch = case.tile_m * (3 * padded(case.k) + 4)
+    scratch = case.tile_m * (5 * padded(case.k) + 4)
     given: list[Any] = [flat.view(np.uint8), packed, a_zeros, b_zeros, *[None] * 6, c]
     status = run.run(I8_GEMM, tiles, params, given, scratch=scratch)
     assert status == 0
@@ -190,28 +193,89 @@ def test_a_form_that_the_engine_does_not_have_is_wrong() -> None:
     assert (found != wanted).any()
 
 
-def test_weights_that_saturate_go_to_the_rest_or_make_the_panel_wide() -> None:
-    run = host("relaxed")
-    few = np.zeros((1, 256, 16), np.int8)
-    few[0, 8:12, 3] = 127
-    few[0, 200, 9] = -128
-    case = Case(5, 256, 16, dot=Dot.PAIRS)
-    packed = pack(run, few, case).reshape(2, -1)
-    assert forms(packed.ravel(), 256) == ["pairs", "pairs"]
-    assert packed[:, 36:40].copy().view(np.uint32).ravel().tolist() == [1, 0]
-    many = np.full((1, 256, 16), 127, np.int8)
-    assert forms(pack(run, many, case), 256) == ["wide", "wide"]
+@dataclass(frozen=True)
+class Head:
+    """What the head of a panel says."""
+
+    form: str
+    fours: int
+    twos: int
+    turned: int
+
+
+def heads(packed: Array, k: int) -> list[Head]:
+    words = packed.reshape(-1, panel_bytes(k))[:, 32:48].copy().view(np.uint32).tolist()
+    return [Head(FORMS[form], *rest) for form, *rest in words]
+
+
+def multiplied(weights: Array, k: int) -> list[Head]:
+    """The panels of 8 columns of `weights` by step; their product is right for the largest a."""
+    run, n = host("relaxed"), 16
+    case = Case(5, k, n, dot=Dot.PAIRS)
+    packed = pack(run, weights[None], case)
+    a = np.full((5, k), 255, np.uint8)
+    a[1] = np.arange(k)
+    a[2, ::2] = 0
+    params = GemmParams(
+        m=5, n=n, k=k, lda=k, ldc=n, ldr=0, a_stride=0, b_stride=0, c_stride=0, by_row=0,
+        row_stride=0, tile_m=5, tile_n=n, a_signed=0, b_signed=1,
+        target=Target.INT, activation=Activation.NONE, least=0, most=0,
+    )  # fmt: skip
+    c = np.zeros(5 * n, np.int32)
+    given: list[Any] = [a.ravel(), packed, *[None] * 8, c]
+    assert run.run(I8_GEMM, (1, 1, 1), params, given, scratch=5 * (5 * padded(k) + 4)) == 0
+    np.testing.assert_array_equal(c.reshape(5, n), a.astype(np.int32) @ weights.astype(np.int32))
+    return heads(packed, k)
+
+
+def test_steps_that_saturate_together_are_turned_divided_or_make_the_panel_wide() -> None:
+    k = 256
+    weights = np.zeros((k, 16), np.int8)
+    weights[200, 9] = -128  # saturates with nothing
+    assert multiplied(weights, k) == [Head("pairs", 64, 32, 0)] * 2
+    weights[8:10, 3] = 127  # two neighbours in one four: twice there
+    assert multiplied(weights, k) == [Head("pairs", 65, 32, 0), Head("pairs", 64, 32, 0)]
+    weights[:64:4, 3] = weights[1:64:4, 3] = 127  # in a quarter of the fours
+    weights[2:64:8, 3] = -128
+    assert multiplied(weights, k)[0] == Head("pairs", 64, 32, 1)
+    weights[0:32:4, 5] = weights[2:32:4, 5] = -128  # for which only the third order is left
+    assert multiplied(weights, k)[0] == Head("pairs", 64, 32, 1)
+    weights[80:84, 0] = 127  # in no order
+    found = multiplied(weights, k)[0]
+    assert (found.form, found.fours, found.turned) == ("pairs", 65, 1)
+    weights[:] = 127
+    assert [head.form for head in multiplied(weights, k)] == ["wide", "wide"]
+
+
+def test_panels_of_different_needs_in_one_tile() -> None:
+    """One reads copies of A's rows, the other the same in 16 bits."""
+    rng = np.random.default_rng(3)
+    k = 64
+    weights = np.zeros((k, 16), np.int8)
+    weights[8:10, 3] = weights[16:18, 3] = 127
+    weights[:, 8:] = rng.integers(-128, 128, (k, 8))
+    assert [(h.form, h.turned) for h in multiplied(weights, k)] == [("pairs", 1), ("wide", 0)]
+    weights = np.roll(weights, 8, axis=1)
+    assert [(h.form, h.turned) for h in multiplied(weights, k)] == [("wide", 0), ("pairs", 1)]
+
+
+@pytest.mark.parametrize(("k", "form"), [(21840, "pairs"), (21848, "pairs"), (65544, "wide")])
+def test_rows_that_offsets_do_not_reach(k: int, form: str) -> None:
+    """Three copies of a row up to 65535 bytes, then one, then none."""
+    weights = np.zeros((k, 16), np.int8)
+    weights[::48, 3] = weights[1::48, 3] = 127  # in one four of twelve
+    head = multiplied(weights, k)[0]
+    wanted = {21840: (1, 0), 21848: (0, 456)}.get(k, (0, -k // 4))
+    assert (head.form, head.turned, head.fours - k // 4) == (form, *wanted)
 
 
 def test_a_panel_that_was_not_packed_is_refused() -> None:
     """What a panel says of A's steps is checked before A is read."""
     case = Case(4, 64, 8, dot=Dot.PAIRS)
     run = host("relaxed")
-    weights = np.zeros((1, 64, 8), np.int8)
-    weights[0, 4:6, 2] = 127  # one pair: the only one in the rest
-    good = pack(run, weights, case)
-    heads = {"form": 32, "rest": 36, "twos": 40, "order": 64 + 64 * 8, "index": 64 + 64 * 8 + 32}
-    for name, at in heads.items():
+    good = pack(run, np.zeros((1, 64, 8), np.int8), case)
+    places = {"form": 32, "fours": 36, "twos": 40, "offsets": 64 + most_fours(64) * 32}
+    for name, at in places.items():
         packed = good.copy()
         packed[at : at + 4] = 255
         params = GemmParams(
@@ -220,7 +284,7 @@ def test_a_panel_that_was_not_packed_is_refused() -> None:
             target=Target.INT, activation=Activation.NONE, least=0, most=0,
         )  # fmt: skip
         given: list[Any] = [np.zeros(256, np.uint8), packed, *[None] * 8, np.zeros(32, np.int32)]
-        status = run.run(I8_GEMM, (1, 1, 1), params, given, scratch=4 * (3 * 64 + 4))
+        status = run.run(I8_GEMM, (1, 1, 1), params, given, scratch=4 * (5 * 64 + 4))
         assert status == 1, name  # TW_INVALID_PARAMS
 
 

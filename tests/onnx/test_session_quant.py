@@ -305,4 +305,4 @@ def test_minilm_holds_its_weights_as_bytes(path: Path) -> None:
             and step.bindings[1] is not None
         )
     weights = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
-    assert weights < packed < 1.2 * weights
+    assert weights < packed < 1.3 * weights

@@ -170,15 +170,15 @@ def recurrent_tiles(
 
 
 def quant_packed_bytes(k: int, n: int) -> int:
-    """Bytes of B (k, n) packed for i8_gemm: panel.h's heads, weights and room for their rest."""
-    padded = -(-k // _QUANT_GROUP) * _QUANT_GROUP
-    order = -(-padded // 32) * 16
-    return -(-n // PANEL) * (64 + padded * PANEL + order + (padded // 256 + 1) * 4 * 36)
+    """Bytes of B (k, n) packed for i8_gemm: panel.h's heads, fours of weights and offsets."""
+    fours = -(-k // _QUANT_GROUP) * _QUANT_GROUP // 4
+    fours += fours // 10 + 8
+    return -(-n // PANEL) * (64 + fours * 4 * PANEL + -(-fours // 8) * 16)
 
 
 def quant_scratch(rows: int, k: int) -> int:
     """Bytes that i8_gemm needs for a tile of so many rows."""
-    return rows * (3 * -(-k // _QUANT_GROUP) * _QUANT_GROUP + 4)
+    return rows * (5 * -(-k // _QUANT_GROUP) * _QUANT_GROUP + 4)
 
 
 def quant_tiles(m: int, n: int, k: int, threads: int, batch: int = 1) -> GemmTiles:
