@@ -46,9 +46,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The counts of this run."""
+    """The counts of this run. Where pytest-xdist runs the tests in other processes, they count."""
     config.stash[TALLY] = Tally()
-    config.pluginmanager.register(_Desktop(config.stash[TALLY]))
+    if config.getoption("dist", "no") == "no":
+        config.pluginmanager.register(_Desktop(config.stash[TALLY]))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What another process of pytest-xdist's hands to the one that reports."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tally"] = session.config.stash[TALLY].dump()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes what such a process has counted, unless it has crashed."""
+    if hasattr(node, "workeroutput"):
+        node.config.stash[TALLY].include(node.workeroutput["tally"])
 
 
 class _Desktop:

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from tests.browser.in_page.pages import SUITES
 
 DESKTOP = ("desktop", "arena")
+Key = tuple[str, str, int | None]
+# Plain, as it travels: counts, what is absent, the pages' lines.
+Dump = tuple[list[tuple[Key, dict[str, int]]], dict[str, str], list[str]]
 _THREADS = re.compile(r"\b(\d+)-threads\b")
 _KINDS = {"passed": "passed", "failed": "failed", "skipped": "not_applicable"}
 
@@ -23,8 +26,9 @@ class Tally:
     """Counts by (engine, mode, threads); threads is None for tests without a device of the suite's,
     which open their own or need none."""
 
-    counts: dict[tuple[str, str, int | None], Counter[str]] = field(default_factory=dict)
+    counts: dict[Key, Counter[str]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    pages: list[str] = field(default_factory=list)  # a line for each that has ended
 
     def add(
         self,
@@ -40,6 +44,19 @@ class Tally:
         if threads is not None and count not in threads:
             count = None
         self.counts.setdefault((engine, mode, count), Counter())[_KINDS[outcome]] += 1
+
+    def dump(self) -> Dump:
+        """All of it in plain tuples, for another process's `include`."""
+        counts = [(key, dict(counter)) for key, counter in self.counts.items()]
+        return counts, self.absent, self.pages
+
+    def include(self, dump: Dump) -> None:
+        """Adds what another process has counted."""
+        counts, absent, pages = dump
+        for key, counter in counts:
+            self.counts.setdefault(key, Counter()).update(counter)
+        self.absent |= absent
+        self.pages += pages
 
     def rows(self) -> list[dict[str, str | int | None]]:
         """What `--counts` writes."""
@@ -58,10 +75,11 @@ class Tally:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in table
         ]
-        return lines + [f"{engine}: not run: {why}" for engine, why in self.absent.items()]
+        absent = [f"{engine}: not run: {why}" for engine, why in self.absent.items()]
+        return [*self.pages, "", *lines, *absent]
 
 
-def _order(item: tuple[tuple[str, str, int | None], Counter[str]]) -> tuple[str, str, int]:
+def _order(item: tuple[Key, Counter[str]]) -> tuple[str, str, int]:
     (engine, mode, threads), _ = item
     return engine, mode, threads or 0
 

@@ -5,6 +5,7 @@ Owns the order only; each step's work is in the module it calls. Runs inside .ve
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,7 +84,7 @@ def test(arguments: list[str]) -> int:
     _ready_for_tests(pages=_wants_pages(arguments))
     suites = [suite for suite in SUITES if f"tests/{suite}" in (a.rstrip("/") for a in arguments)]
     pages = [PAGES, *_options("--suite", suites)] if suites else []
-    return _pytest([*arguments, *pages])
+    return _pytest([*([] if _named(arguments) else _several()), *arguments, *pages])
 
 
 def conformance(suites: list[str], json_file: Path | None) -> int:
@@ -94,7 +95,7 @@ def conformance(suites: list[str], json_file: Path | None) -> int:
     counts = _options("--counts", [str(json_file)] if json_file else [])
     tests = [f"tests/{suite}" for suite in suites]
     pages = [PAGES, *_options("--suite", suites), "-k", "not notebook and not 314"]
-    return _pytest(["-q", *tests, *pages, *counts])
+    return _pytest([*_several(), "-q", *tests, *pages, *counts])
 
 
 def onnx_conformance(arguments: list[str]) -> int:
@@ -122,9 +123,19 @@ def _ready_for_tests(pages: bool) -> None:
 
 def _wants_pages(arguments: list[str]) -> bool:
     """Whether pytest with these arguments would collect the pages: all tests, or theirs."""
-    named = [a for a in arguments if a.startswith("tests/")]
+    named = _named(arguments)
     parts = ("tests/browser", *(f"tests/{suite}" for suite in SUITES))
     return not named or any(name.startswith(parts) for name in named)
+
+
+def _named(arguments: list[str]) -> list[str]:
+    return [a for a in arguments if a.startswith("tests/")]
+
+
+def _several() -> list[str]:
+    """pytest's options to run files of tests side by side: one waits for its page, or computes on
+    one thread, while another goes on."""
+    return ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"]
 
 
 def _options(name: str, values: list[str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 The test files are the desktop's own (tests/hal, tests/kernels); in_page/ has what carries them
 there, and in_page/pages.py says which pages there are. Pages run side by side as far as there are
-cores. One page runs all of its files; here each of them is a test, and a line with the totals of
-each page is printed. `--suite` chooses one of the suites.
+cores. One page runs all of its files; here each of them is a test, and the totals of each page are
+a line behind the tests. `--suite` chooses one of the suites.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ def pages_of(config: pytest.Config) -> dict[str, tuple[str, ...]]:
 @pytest.fixture(scope="module")
 def outcome_of(request: pytest.FixtureRequest, dist: Path) -> Callable[[str], Outcome]:
     """What the page of a case has done. All pages begin when the first is asked for."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
     tally = request.config.stash[TALLY]
     names: dict[str, None] = {}
     for item in request.session.items:
@@ -98,8 +97,7 @@ def outcome_of(request: pytest.FixtureRequest, dist: Path) -> Callable[[str], Ou
                 tally.add(case.engine, case.mode, test.id, test.outcome, case.threads)
             if ended.fault:
                 tally.add(case.engine, case.mode, "", "failed")
-        with capture.global_and_fixture_disabled():
-            print(f"\ninside the page, {name}: {ended.line}", flush=True)
+        tally.pages.append(f"{name}: {ended.line}")
         return ended
 
     def ask(name: str) -> Outcome:

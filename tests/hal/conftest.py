@@ -66,7 +66,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
 
 def spans(device: Device) -> int:
     """Spans that are taken once the workers have let go of modules that were freed."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while device.executables.leaving and time.monotonic() < deadline:
         time.sleep(0.001)
     return device.statistics.spans

@@ -58,10 +58,11 @@ FUNCTIONS: list[tuple[Unary, Callable[[Array], Array], float, float]] = [
     (Unary.SIN, np.sin, 1.6, 0),
     (Unary.COS, np.cos, 1.6, 0),
 ]
+NAMES = [op.name for op, *_ in FUNCTIONS]
 
 
 @pytest.mark.parametrize("build", BUILDS)
-@pytest.mark.parametrize("op, function, bound, negligible", FUNCTIONS, ids=lambda v: str(v))
+@pytest.mark.parametrize("op, function, bound, negligible", FUNCTIONS, ids=NAMES)
 def test_error(
     op: Unary, function: Callable[[Array], Array], bound: float, negligible: float, build: str
 ) -> None:
