@@ -7,6 +7,8 @@
     dist/models/     written by tools/minilm.py, left alone here
     dist/tilework-*.whl
     dist/site.json   the wheel's name, which has the version in it
+    dist/example.onnx  the model of the landing page's example
+    dist/speed/      its page is a template, which takes the README's figures
 
 Copies only what differs and removes what no longer belongs. Never downloads and never compiles.
 
@@ -25,7 +27,9 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-from tools import fetch
+from tools import fetch, speed_page
+from tools.example import NAME as EXAMPLE
+from tools.example import example
 from tools.project import DIST, PACKAGE, ROOT, WEB, digest, files_below, replace_file, sha256_file
 from tools.steps import Line, step
 from tools.wheel import wheel_name
@@ -34,6 +38,8 @@ STATIC = ROOT / "static"
 _CORE = ("pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip")
 _MODELS = DIST / "models"  # another step's results
 _BENCH = "bench"  # tools/bench.py shows it with its models and its peer; a site has no use for it
+_TEMPLATE = STATIC / "speed" / "index.html"
+_README = ROOT / "README.md"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -49,6 +55,9 @@ def make_site() -> None:
         changed = sum(_copy(source, target) for source, target in copies.items())
         made = {f"{p.name}/{p.name}.zip": _zip(p) for p in packages}
         made["pyodide/pyodide-lock.json"] = _lock(wheels)
+        template, readme = (p.read_text(encoding="utf-8") for p in (_TEMPLATE, _README))
+        made["speed/index.html"] = speed_page.page(template, readme)
+        made[EXAMPLE] = example()
         made["site.json"] = _json({"wheel": wheel_name()})
         for name, content in made.items():
             changed += _write(DIST / name, content)
@@ -61,9 +70,9 @@ def make_site() -> None:
         action,
         inputs=[
             *[f"{source} {target}" for source, target in copies.items()],
-            *[digest([f]) for f in [*copies, *python, *wheels]],
+            *[digest([f]) for f in [*copies, *python, *wheels, _TEMPLATE, _README]],
             wheel_name(),
-            ROOT / "tools" / "static_site.py",
+            *[ROOT / "tools" / f"{tool}.py" for tool in ("static_site", "speed_page", "example")],
         ],
         outputs=[*copies.values(), DIST / "site.json", DIST / "pyodide" / "pyodide-lock.json"],
     )
@@ -71,7 +80,7 @@ def make_site() -> None:
 
 def _copies() -> dict[Path, Path]:
     """What is copied as it is, and where to."""
-    found = {p: DIST / p.relative_to(STATIC) for p in files_below(STATIC)}
+    found = {p: DIST / p.relative_to(STATIC) for p in files_below(STATIC) if p != _TEMPLATE}
     found |= {p: DIST / "web" / p.relative_to(WEB) for p in files_below(WEB, ".js")}
     found = {p: target for p, target in found.items() if _BENCH not in target.parts}
     # A service worker commands its own folder and those below only.
