@@ -206,6 +206,22 @@ def test_attention_of_float16() -> None:
     assert fired["attention"] == 1
 
 
+def test_attention_whose_softmax_alone_is_of_float32() -> None:
+    """What model.half() gives: products of float16, casts around mask and softmax."""
+    m = Maker()
+    q, k, v = (m.input(name, [1, 2, 3, 4], FLOAT16) for name in "qkv")
+    scores = m.op("matmul", q, m.op("transpose", k, perm=(0, 1, 3, 2)))
+    scores = m.op("add", m.op("cast", scores, to="float32"), m.input("mask", [3, 3]))
+    value = m.op("cast", v, to="float32")
+    graph = m.graph(m.op("matmul", m.op("softmax", scores, axis=-1), value))
+    shape = (1, 2, 3, 4)
+    given: dict[str, Any] = {"mask": f32(3, 3)}
+    for seed, name in enumerate("qkv"):
+        given[name] = f32(*shape, seed=seed).astype(np.float16)
+    _, fired = rewritten(graph, given, atol=2e-3)
+    assert fired["attention"] == 1
+
+
 # -- RMS norm ----------------------------------------------------------------------------------
 
 INVERSES = ("divided", "reciprocal", "one over", "power")
@@ -334,3 +350,21 @@ def test_what_only_looks_like_a_rotary_embedding(wrong: str) -> None:
     given = {"x": f32(1, 2, 5, 8), "a": f32(1, 1, 5, 4), "b": f32(1, 1, 5, 4, seed=3)}
     _, fired = rewritten(graph, given)
     assert fired["rotary embedding"] == 0
+
+
+# -- layer norm --------------------------------------------------------------------------------
+
+
+def test_layer_norms_of_one_value_and_without_a_bias() -> None:
+    """Attention and feed-forward side by side share all of the norm but its vectors."""
+    m = Maker()
+    x = m.input("x", ["b", 3, 8])
+    centred = m.op("sub", x, m.op("reduce_mean", x, axes=(-1,), keepdims=1))
+    square = m.op("pow", centred, m.constant(2.0))
+    inside = m.op("add", m.op("reduce_mean", square, axes=(-1,), keepdims=1), m.constant(1e-5))
+    normal = m.op("div", centred, m.op("sqrt", inside))
+    scaled = [m.op("mul", normal, m.constant(f32(8, seed=seed))) for seed in range(2)]
+    graph = m.graph(m.op("add", scaled[0], m.constant(f32(8, seed=2))), scaled[1])
+    graph, fired = rewritten(graph, {"x": f32(2, 3, 8)})
+    assert fired["layer norm"] == 2
+    assert ops(graph) == ["layer_normalization"] * 2

@@ -131,6 +131,8 @@ def _read(
                 return None
             name, mask = picked
             found.masks.append(mask)
+        elif node.op == "cast" and editor.dtype(node.inputs[0]) in _DTYPES:
+            name = node.inputs[0]  # float16 before: the kernel computes in float32 throughout
         elif node.op == "reshape":
             apart = editor.concrete(node.inputs[0])
             if apart is None or not _same_matrices(apart, shape):
@@ -247,7 +249,7 @@ def _leads_to_matmul(editor: Editor, name: str, depth: int = 8) -> bool:
         inner = () if step is None else (step[0],)
     elif node.op in ("add", "where"):
         inner = node.inputs[-2:]
-    elif node.op not in ("reshape", "tanh"):
+    elif node.op not in ("reshape", "tanh", "cast"):
         return node.op == "matmul"
     return any(_leads_to_matmul(editor, one, depth - 1) for one in inner)
 
@@ -310,6 +312,8 @@ def _shared(editor: Editor, name: str) -> tuple[str, tuple[int, ...]] | None:
     As exporters write it: unsqueeze to (batch, heads, 1, rows, features), expand, reshape.
     """
     node, whole = editor.producer(name), editor.concrete(name)
+    if node is not None and node.op == "cast":
+        node = editor.producer(node.inputs[0])
     if node is None or whole is None or len(whole) != 4:
         return None
     if node.op in _REPEATS:
@@ -330,6 +334,15 @@ def _shared(editor: Editor, name: str) -> tuple[str, tuple[int, ...]] | None:
         return None
     shape = (batch, one[1], rows, features)
     return (view.inputs[0], shape) if editor.concrete(view.inputs[0]) == shape else None
+
+
+def _as(editor: Editor, name: str, like: str, made: str, new: list[Node]) -> str:
+    """The value in the dtype of `like`."""
+    dtype, shape = editor.dtype(like), editor.concrete(name)
+    if dtype is None or editor.dtype(name) in (dtype, None):
+        return name
+    new.append(Node("cast", (name,), (made,), {"to": dtype.name}, "attention"))
+    return editor.declare(made, like, shape)
 
 
 def _turned(editor: Editor, name: str) -> str | None:
@@ -359,11 +372,13 @@ def _rewrite(editor: Editor, node: Node, scores: _Scores, attrs: dict[str, int])
         turned = f"{out}@k"
         new.append(Node("transpose", (scores.k,), (turned,), {"perm": perm}, node.origin))
         k_shape = tuple(shapes[scores.k][axis] for axis in perm)
-        inputs[1] = editor.declare(turned, out, k_shape)
+        inputs[1] = editor.declare(turned, scores.k, k_shape)
+    for index, name in enumerate(inputs):
+        inputs[index] = _as(editor, name, out, f"{out}@{'qkv'[index]}f", new)
     if rank == 3:
         assert scores.lead is not None  # _read has found it
         for index, (name, shape) in enumerate(
-            ((scores.q, shapes[scores.q]), (inputs[1], k_shape), (v, shapes[v]))
+            zip(inputs, (shapes[scores.q], k_shape, shapes[v]), strict=True)
         ):
             four = f"{out}@{'qkv'[index]}4"
             apart = (*scores.lead, *shape[1:])

@@ -56,29 +56,41 @@ NORMALISED = tuple(_forms())
 
 
 def fuse_layer_norm(editor: Editor) -> None:
-    """x̂ = (x - mean) / sqrt(mean((x - mean)²) + ε); x̂ γ + β with constant vectors γ, β."""
-    for node in editor:
-        if node.op != "add":
+    """x̂ = (x - mean) / sqrt(mean((x - mean)²) + ε); x̂ γ + β, or x̂ γ, with constant vectors γ, β.
+
+    Two norms of one x share all but those, and become two.
+    """
+    for op, names in (("add", ("gamma", "beta")), ("mul", ("gamma",))):
+        for node in editor:
+            if node.op == op:
+                _fuse_layer_norm(editor, node, names)
+
+
+def _fuse_layer_norm(editor: Editor, node: Node, names: tuple[str, ...]) -> None:
+    for form in NORMALISED:
+        whole = Op("mul", (form, Any("gamma")))
+        if len(names) > 1:
+            whole = Op("add", (whole, Any("beta")))
+        found = match(editor, node, whole, shared=True)
+        if found is None or not _vectors(editor, found.values, names):
             continue
-        for form in NORMALISED:
-            whole = Op("add", (Op("mul", (form, Any("gamma"))), Any("beta")))
-            found = match(editor, node, whole)
-            if found is None or not _vectors(editor, found.values):
-                continue
-            new = Node(
-                "layer_normalization",
-                (found.values["x"], found.values["gamma"], found.values["beta"]),
-                node.outputs,
-                {"axis": -1, "epsilon": found.numbers["epsilon"]},
-                node.origin,
-            )
-            editor.replace(node, [new], "layer norm")
-            break
+        new = Node(
+            "layer_normalization",
+            (found.values["x"], *(found.values[name] for name in names)),
+            node.outputs,
+            {"axis": -1, "epsilon": found.numbers["epsilon"]},
+            node.origin,
+        )
+        editor.replace(node, [new], "layer norm")
+        return
 
 
-def _vectors(editor: Editor, values: AnyValue) -> bool:
-    gamma, beta = editor.constants.get(values["gamma"]), editor.constants.get(values["beta"])
-    if gamma is None or beta is None or len(gamma.shape) != 1 or gamma.shape != beta.shape:
+def _vectors(editor: Editor, values: AnyValue, names: tuple[str, ...]) -> bool:
+    vectors = [editor.constants.get(values[name]) for name in names]
+    gamma = vectors[0]
+    if gamma is None or len(gamma.shape) != 1:
+        return False
+    if any(one is None or one.shape != gamma.shape for one in vectors):
         return False
     shape = editor.shape(values["x"])
     # The extent may be a name before specialisation; a constant vector of more than one element

@@ -59,14 +59,17 @@ class Match:
 _Found: TypeAlias = dict[str, AnyValue]
 
 
-def match(editor: Editor, root: Node, pattern: Op) -> Match | None:
-    """The first way in which the pattern fits with its root at `root`, or None."""
+def match(editor: Editor, root: Node, pattern: Op, shared: bool = False) -> Match | None:
+    """The first way in which the pattern fits with its root at `root`, or None.
+
+    With `shared` others may read the inner values, which stay for them.
+    """
     if not _may_fit(editor, root, pattern):  # most do not, and this says so in no time
         return None
     for found in _node(editor, root, pattern, {}):
         inner: list[Node] = found["inner"]
         ids = {id(node) for node in inner}
-        closed = all(
+        closed = shared or all(
             name not in editor.outputs and all(id(user) in ids for user in editor.users(name))
             for node in inner
             if node is not root
