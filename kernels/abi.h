@@ -164,6 +164,7 @@ typedef struct tw_queue {
   uint32_t generation;          // threads that have loaded fewer executables sit it out
   uint64_t first_tag;           // tag of region 0
   uint32_t tile_count;          // of the open region, where it has indirect commands
+  uint32_t shared_regions;      // behind the last one of more than one tile; for who opens regions
 } tw_queue;
 
 // What one thread owns. The first line is written by the host, the second by the thread; only the

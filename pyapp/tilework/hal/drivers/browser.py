@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _PAGE = 65536
 _MAX_BYTES = 65536 * _PAGE
 _VIEWS = 256  # kept; more than the inputs and outputs of a few plans
-_IDLE_SPINS = 30_000  # about 40 us: a run that follows at once finds the workers awake
+_IDLE_SPINS = 4_000  # about 40 us: a run that follows at once finds the workers awake
 # Seconds that the slabs of a closed device stay Python's: a worker that is told to end may still
 # write a word of its own.
 _AFTERLIFE = 5.0

@@ -46,7 +46,7 @@ _PAGE = 65536
 _MAX_PAGES = 65536
 _TABLE = 256  # slots to begin with
 _FUTEX_MICROSECONDS = 100_000  # a safety net: whatever happens wakes the futex
-_IDLE_SPINS = 2_000  # a desktop run shares its cores with pytest; do not burn them
+_IDLE_SPINS = 200  # a desktop run shares its cores with pytest; do not burn them
 _LAST_SECONDS = 5.0  # a closing device waits for its threads, but not for one that never comes back
 _LOOK_SECONDS = 0.0005  # between two looks of an event loop at what has ended
 
