@@ -62,6 +62,7 @@ def _ready_for_browser() -> Path:
 def _install_tests() -> None:
     install("test")
     install("tokenizer")
+    install("published")
 
 
 def demo(in_own_browser: bool, port: int) -> int:

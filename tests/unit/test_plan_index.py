@@ -61,6 +61,16 @@ def test_top_k() -> None:
     assert on_device(check(m.graph(*most, *least), {"x": drawn(FLOAT32, 300, 40)}))
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+def test_the_order_of_one_is_a_view(axis: int) -> None:
+    """PyTorch sorts the lengths of sequences, of which there is often one."""
+    m = Maker()
+    shape = (1, 6) if axis == 0 else (6, 1)
+    chosen = m.op("top_k", m.input("x", shape, INT64), outputs=2, k=1, axis=axis)
+    draft = check(m.graph(*chosen), {"x": drawn(INT64, *shape)})
+    assert on_device(draft) and not draft.steps
+
+
 @pytest.mark.parametrize("dtype", [FLOAT32, INT64, UINT8, BOOL])
 @pytest.mark.parametrize(
     ("mode", "pads"),

@@ -14,6 +14,7 @@ import pytest
 
 from tests.graphs import Maker, check, f32, run_device
 from tilework.core.dtypes import BOOL, FLOAT32, INT32, INT64, UINT8, DType
+from tilework.hal.kernels.elementwise import Binary
 from tilework.hal.kernels.gemm import GemmParams
 from tilework.ir.graph import Graph
 from tilework.ir.reference import run_reference
@@ -99,12 +100,17 @@ def test_binary_of_integers(op: str, dtype: DType) -> None:
     assert on_device(check(graph, {"a": numbers(dtype, 6, 5), "b": divisor}))
 
 
-@pytest.mark.parametrize("exponent", [2.0, 0.5, 3.0])
+@pytest.mark.parametrize("exponent", [2.0, 0.5, 3.0, 4.0, 2.5])
 def test_pow(exponent: float) -> None:
     m = Maker()
     graph = m.graph(m.op("pow", m.input("x", ["n"]), m.constant(exponent)))
-    draft = check(graph, {"x": np.abs(f32(300))}, rtol=1e-5)
-    assert kernels(draft) == ["f32_binary" if exponent == 3.0 else "f32_unary"]
+    x = f32(300) if exponent in (3.0, 4.0) else np.abs(f32(300))
+    draft = check(graph, {"x": x}, rtol=1e-5)
+    products = {3.0: 2, 4.0: 2, 2.5: 1}.get(exponent)
+    assert kernels(draft) == (["f32_binary"] * products if products else ["f32_unary"])
+    if exponent != 2.5:  # as fast as products are
+        ops = [step.params.op for step in draft.steps if isinstance(step, Dispatch)]  # type: ignore[union-attr]
+        assert Binary.POW not in ops
 
 
 @pytest.mark.parametrize("dtype", [FLOAT32, INT32, INT64, BOOL])

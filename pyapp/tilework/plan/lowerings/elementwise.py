@@ -29,7 +29,7 @@ from tilework.hal.kernels.elementwise import (
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant, six
-from tilework.plan.lowering import Lowered, Lowering, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands, step
 from tilework.plan.lowerings.convert import convert
 from tilework.plan.tensor import Tensor
 from tilework.plan.walk import dense_run, operands, pair, shaped
@@ -201,12 +201,16 @@ def _other(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
 
 
 def power(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """y = a ** b; a constant exponent of 2 or 1/2 is a square or a root."""
+    """y = a ** b; a constant exponent of 2, 3, 4 or 1/2 is a product or a root."""
     a, exponent = inputs[0], inputs[1]
     assert a is not None and exponent is not None
     number = b.scalar(exponent)
     if a.dtype is FLOAT32 and number in (2.0, 0.5) and results[0].shape == a.shape:
         return [_unary(b, a, Unary.SQUARE if number == 2.0 else Unary.SQRT, CHEAP)]
+    if a.dtype is FLOAT32 and number in (3.0, 4.0) and results[0].shape == a.shape:
+        # The general function takes sixteen times as long as two products, which may each round.
+        squared = step(b, binary, "mul", results[0], a, a)
+        return [step(b, binary, "mul", results[0], squared, a if number == 3.0 else squared)]
     if a.dtype is FLOAT32 and exponent.dtype.kind in "iu":
         made = convert(b, node, (exponent,), [Info(FLOAT32, exponent.shape)])
         if isinstance(made, str):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tilework.core.config import SCRATCH
 from tilework.core.dtypes import FLOAT32, INT32, INT64, DType
 from tilework.core.shapes import count
@@ -74,6 +76,8 @@ def top(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lo
     assert x is not None
     attrs: Any = node.attrs
     k = attrs["k"]
+    if k == 1 == x.shape[attrs["axis"]]:  # of one length, by which PyTorch orders sequences
+        return [x, b.local(np.zeros(results[1].shape, np.int64), INT64)]
     if x.dtype is not FLOAT32:
         return f"no kernel for {node.op} of {x.dtype}"
     if 8 * k > SCRATCH:
