@@ -24,6 +24,7 @@ from tilework.ir.opdefs.registry import OPS, Array
 from tilework.plan.caches import Laid, Shelved
 from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor, collapse
+from tilework.plan.twins import Twins
 
 AXES = 6  # extents of the kernels' index spaces
 COPY_BYTES = 65536  # a tile of a strided copy, by move.wit
@@ -53,6 +54,7 @@ class Builder:
         self.steps: list[Step] = []
         self.prologue: list[Step] = []
         self.locals: dict[Storage, Array] = {}
+        self.twins = Twins()
         self.live: dict[Storage, int] = {}  # readings still to come, graph outputs included
         self.consumers: Mapping[str, Sequence[Node]] = {}
         self.outputs: frozenset[str] = frozenset()
@@ -254,6 +256,7 @@ class Builder:
         self._add(HostStep(node, tuple(inputs), tuple(outputs), reason))
 
     def _add(self, step: Step) -> None:
+        self.twins.forget(step)
         prepared = all(storage.kind is Kind.PREPARED for storage in step.writes())
         (self.prologue if prepared else self.steps).append(step)
 

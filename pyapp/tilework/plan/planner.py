@@ -65,8 +65,9 @@ def make_draft(
     inputs = {value.name: lowerer.tensors[value.name] for value in special.inputs}
     outputs = {value.name: lowerer.output(value.name) for value in special.outputs}
     assign_levels(builder.prologue)
-    assign_levels(builder.steps)
-    steps = sorted(builder.steps, key=lambda step: step.level)
+    steps = builder.twins.needed(builder.steps, (one.storage for one in outputs.values()))
+    assign_levels(steps)
+    steps = sorted(steps, key=lambda step: step.level)
     transients = set_lifetimes(
         steps,
         [tensor.storage for tensor in inputs.values()],

@@ -1,6 +1,7 @@
-"""Floats of two bytes: computed by the kernels of float32, rounded after each operation.
+"""Floats of two bytes: computed by the kernels of float32, rounded where they are stored.
 
-What only moves elements has no need of this. A constant is widened once a session.
+What one operation has not stored yet the next reads as it was (`plan.twins`); an explicit Cast
+rounds. What only moves elements has no need of this. A constant is widened once a session.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FORMATS: dict[DType, Half] = {FLOAT16: Half.FLOAT16, BFLOAT16: Half.BFLOAT16}
 ELEMENTS = 32768  # a tile, by convert.wit
 
 
-def through_float32(lowering: Lowering) -> Lowering:
+def through_float32(lowering: Lowering, twins: bool = True) -> Lowering:
     """`lowering`, between conversions where an operand or a result is a float of two bytes."""
 
     def lower(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
@@ -32,7 +33,9 @@ def through_float32(lowering: Lowering) -> Lowering:
             x is not None and x.dtype in FORMATS for x in inputs
         ):
             return lowering(b, node, inputs, results)
-        wide = [x if x is None or x.dtype not in FORMATS else widened(b, x) for x in inputs]
+        wide = [
+            x if x is None or x.dtype not in FORMATS else widened(b, x, twins) for x in inputs
+        ]
         infos = [
             Info(FLOAT32, info.shape) if info.dtype in FORMATS else info for info in results
         ]
@@ -40,15 +43,18 @@ def through_float32(lowering: Lowering) -> Lowering:
         if isinstance(made, str):
             return made
         return [
-            narrowed(b, y, info.dtype) if info.dtype in FORMATS else y
+            narrowed(b, y, info.dtype, twins) if info.dtype in FORMATS else y
             for y, info in zip(made, results, strict=False)
         ]
 
     return lower
 
 
-def widened(b: Builder, x: Tensor) -> Tensor:
-    """The same numbers in float32."""
+def widened(b: Builder, x: Tensor, twins: bool = True) -> Tensor:
+    """The same numbers in float32; with `twins` what they were rounded from, if that is there."""
+    twin = b.twins.recall(x) if twins else None
+    if twin is not None:
+        return twin
     run, like = dense_run(b, x)
     if is_constant(x):
         y, fresh = b.prepared(f"widened({view_key(run)})", FLOAT32, run.shape)
@@ -60,16 +66,21 @@ def widened(b: Builder, x: Tensor) -> Tensor:
         array = b.arrays.get(x.storage)
         if array is not None and array.size == 1:
             b.arrays[y.storage] = convert(array, FLOAT32)
+    whole = not run.offset and run.size * x.dtype.size == run.storage.nbytes
+    if twins and whole and b.live.get(x.storage, 0) > 0:  # others will ask for it
+        b.twins.remember(run, y, b.live, stored=False)
     return shaped(y, like)
 
 
-def narrowed(b: Builder, x: Tensor, dtype: DType) -> Tensor:
+def narrowed(b: Builder, x: Tensor, dtype: DType, twins: bool = True) -> Tensor:
     """Numbers of float32 in `dtype`."""
     if x.dtype is dtype:
         return x
     run, like = dense_run(b, x)
     y = b.new(dtype, run.shape)
     _emit(b, NARROW_HALF, run, y, dtype)
+    if twins:
+        b.twins.remember(y, run, b.live, stored=True)
     return shaped(y, like)
 
 
@@ -80,7 +91,7 @@ def _emit(b: Builder, kernel: Kernel, x: Tensor, y: Tensor, dtype: DType) -> Non
 
 def cast(lowering: Lowering) -> Lowering:
     """Casts from and to floats of two bytes: by way of float32, which has all their numbers."""
-    plain = through_float32(lowering)
+    plain = through_float32(lowering, twins=False)
 
     def lower(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
         x = inputs[0]
@@ -124,8 +135,11 @@ def stepwise(lowering: Lowering, table: Mapping[str, Lowering]) -> Lowering:
                 b.live[tensor.storage] -= 1
             return made[0]
 
+        b.twins.used = False  # each step is rounded
         power = step("exp", whole, step("sub", whole, x, step("reduce_max", kept, x, **reduced)))
-        return [step("div", whole, power, step("reduce_sum", kept, power, **reduced))]
+        result = step("div", whole, power, step("reduce_sum", kept, power, **reduced))
+        b.twins.used = True
+        return [result]
 
     return lower
 
