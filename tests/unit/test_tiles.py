@@ -106,6 +106,9 @@ def test_pack_b(k: int, n: int, batch: int, threads: int) -> None:
 def test_packing_a_large_matrix_occupies_threads() -> None:
     assert -(-128 // pack_b_tile_panels(1024, 1024, 1, 2)) >= 4
     assert pack_b_tile_panels(16, 16, 1, 1) == 2
+    for threads in (1, 2, 8):  # what is packed in a few microseconds is one thread's
+        assert pack_b_tile_panels(64, 64, 1, threads) == 8
+        assert pack_b_tile_panels(128, 128, 1, threads) * 128 * 32 >= 32_768
 
 
 @given(

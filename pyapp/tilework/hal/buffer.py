@@ -283,6 +283,16 @@ class Buffer(Scoped):
         self.check_alive()
         (self._root or self)._holds += 1
 
+    def lend(self, device: Device, nbytes: int, needed: int) -> bool:
+        """`hold` for a submission, if it lives, is the device's, and has and allows as much."""
+        root = self._root or self
+        if self._freed or root._freed or self.device is not device:
+            return False
+        if self.nbytes < nbytes or needed & ~self.allows:
+            return False
+        root._holds += 1
+        return True
+
     def let_go(self) -> None:
         """Undoes one `hold`; the last one of a freed buffer gives the span back."""
         root = self._root or self

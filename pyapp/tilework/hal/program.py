@@ -149,6 +149,21 @@ class Program:
         executables = self.image.device.executables
         if executables.unconfirmed:
             executables.confirm()
+        if self.implicit or self._copies or len(slots) != len(self._needs):
+            self._check(slots)
+        device = self.image.device
+        for index, buffer in enumerate(slots):
+            if not buffer.lend(device, self._needs[index].nbytes, self._words[index]):
+                for lent in slots[:index]:
+                    lent.let_go()
+                self._check(slots)  # raises
+        for buffer in self.implicit:
+            buffer.hold()
+        self._used = True
+        self.in_flight += 1
+
+    def _check(self, slots: Sequence[Buffer]) -> None:
+        """Says what is wrong with these buffers, or with the transients."""
         if len(slots) != len(self._needs):
             raise InvalidArgument(
                 f"{self!r} has {len(self._needs)} slots, {len(slots)} buffers were given"
@@ -168,10 +183,6 @@ class Program:
             buffer.check_alive()
         if self._copies:
             self._check_copies(slots)
-        for buffer in (*slots, *self.implicit) if self.implicit else slots:
-            buffer.hold()
-        self._used = True
-        self.in_flight += 1
 
     def bind(self, slots: Sequence[Buffer] = ()) -> int:
         """Writes a slot table where bindings changed; its address, or 0 when nothing did.

@@ -23,6 +23,7 @@ _LEAST_FEW: Final = 12_000  # the same of one or two rows, which wait for the we
 _FEW_ROWS: Final = 2
 _TILE_M: Final = 64  # rows for which a panel of B stays in L1, A's block of k in L2
 _PACK_BYTES: Final = 65_536
+_LEAST_PACK: Final = 32_768  # bytes, 5 µs: less is packed before another thread has come
 _REWRITERS: Final = 2  # threads
 _CACHED: Final = 16 << 20  # bytes of weights that may still be in cache when they are read again
 _SIDE: Final = 4  # SIDE of kernels/gemm/f32_gemm_pack_b.c
@@ -96,14 +97,15 @@ def packed_b_firsts(k: int, n: int) -> int:
 
 
 def pack_b_tile_panels(k: int, n: int, batch: int, threads: int) -> int:
-    """Panels that one tile of f32_gemm_pack_b packs: about 64 KiB, less to occupy all threads.
+    """Panels that one tile of f32_gemm_pack_b packs: about 64 KiB, down to half to occupy threads.
 
     A multiple of 4, which the kernel packs side by side, unless that is all of B.
     """
     panels = max(1, -(-n // PANEL))
-    a_tile = _PACK_BYTES // max(1, k * PANEL * 4)
+    each = max(1, k * PANEL * 4)
     shares = -(-2 * threads // max(1, batch)) if threads > 1 else 1
-    return min(panels, _evenly(max(1, min(a_tile, -(-panels // shares))), 1, _SIDE))
+    share = max(-(-panels // shares), -(-_LEAST_PACK // each))
+    return min(panels, _evenly(max(1, min(_PACK_BYTES // each, share)), 1, _SIDE))
 
 
 def _evenly(extent: int, parts: int, multiple: int) -> int:

@@ -156,7 +156,7 @@ class BrowserDriver:
         self.engine = str(js.navigator.userAgent)
         self._exports = exports
         self._bridge = bridge
-        self._submit = bridge.submit
+        self.submit: Callable[[int, int, int, int], int] = bridge.submit
 
     def accepts(self, binary: bytes) -> bool:
         return bool(self._exports.validate(to_js(binary)))
@@ -198,9 +198,6 @@ class BrowserDriver:
 
     def fault(self) -> str:
         return str(self._bridge.fault())
-
-    def submit(self, thread: int, program: int, state: int, slots: int) -> int:
-        return int(self._submit(thread, program, state, slots))
 
     def push(self, queue: int, program: int, state: int, slots: int) -> None:
         self._bridge.push(queue, program, state, slots)
