@@ -182,5 +182,6 @@ def test_weights_of_bytes(way: str, per_channel: bool) -> None:
     wanted = onnxruntime.InferenceSession(content).run(None, feeds)
     with tilework.InferenceSession(content) as session:
         found = session.run(None, feeds)
+        assert session.where() == "kernel"
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -66,5 +66,6 @@ def test_a_tagger_that_onnxruntime_has_quantised(tmp_path: Path) -> None:
     (wanted,) = onnxruntime.InferenceSession(content).run(None, {"x": x})
     with tilework.InferenceSession(content) as session:
         (found,) = session.run(None, {"x": x})
+        assert session.where() == "kernel"
     # A sum that is rounded otherwise moves a byte of the next step's state by one.
     np.testing.assert_allclose(found, wanted, rtol=1e-2, atol=5e-3)

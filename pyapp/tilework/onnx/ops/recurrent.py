@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from tilework.core.dtypes import FLOAT32
 from tilework.ir.opdefs.recurrent import ACTIVATIONS, CELLS, Activation
 from tilework.onnx.context import Context, OnnxNode
 from tilework.onnx.ops.table import MICROSOFT, operator
@@ -34,8 +36,30 @@ def lstm(ctx: Context, node: OnnxNode) -> Sequence[str]:
 @operator("DynamicQuantizeLSTM", (3, 12), MICROSOFT)
 def dynamic_quantize_lstm(ctx: Context, node: OnnxNode) -> Sequence[str]:
     """Inputs of LSTM, w and r of bytes, then scale and zero of each."""
+    w, r = (_weights(ctx, *(node.input(i) for i in places)) for places in ((1, 8, 9), (2, 10, 11)))
+    taken = replace(node, inputs=(node.inputs[0], w, r, *node.inputs[3:8]))
     coupled = node.attrs.get("input_forget", 0)
-    return _layer(ctx, node, "lstm", "quantized_recurrent", input_forget=coupled)
+    return _layer(ctx, taken, "lstm", "quantized_recurrent", input_forget=coupled)
+
+
+def _weights(ctx: Context, weights: str, scale: str, zero: str) -> str:
+    """(directions, features, gates × hidden) of bytes as the numbers and the order of LSTM's.
+
+    Nothing but constants, as a rule, so it is computed once a session.
+    """
+    if not scale or not zero:
+        raise ctx.invalid("a scale or a zero is absent")
+
+    def along(name: str) -> str:
+        """A number for each direction, or for each of its columns."""
+        rank = ctx.rank(name)
+        if rank not in (1, 2):
+            raise ctx.invalid(f"'{name}' must have one or two axes, declared")
+        return ctx.emit("unsqueeze", name, axes=(1, 2) if rank == 1 else (1,))
+
+    whole, middle = (ctx.emit("cast", name, to=FLOAT32.name) for name in (weights, along(zero)))
+    numbers = ctx.emit("mul", ctx.emit("sub", whole, middle), along(scale))
+    return ctx.emit("transpose", numbers, perm=(0, 2, 1))
 
 
 def _layer(

@@ -1,5 +1,6 @@
 """RNN, GRU and LSTM: one product for the inputs of all steps, then all steps in one dispatch, or a
-dispatch or two each.
+dispatch or two each. Where they see bytes (DynamicQuantizeLSTM), those are made of the input and of
+each step's state, and numbers of them again; the products are of numbers.
 
 The two directions of a layer run side by side. Where they and the sequences occupy the threads, a
 tile goes through all steps. Else a step reads the states that the one before it wrote, so steps
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import FLOAT32, INT32
+from tilework.core.dtypes import FLOAT32, INT32, UINT8
 from tilework.hal.kernels.recurrent import (
     F32_GRU_GATES,
     F32_GRU_OUTPUT,
@@ -31,7 +32,7 @@ from tilework.ir.opdefs.recurrent import CELLS
 from tilework.ir.opdefs.registry import Info
 from tilework.plan import tiles
 from tilework.plan.builder import Builder, is_constant
-from tilework.plan.lowering import Lowered, Lowering, Operands
+from tilework.plan.lowering import Lowered, Lowering, Operands, step
 from tilework.plan.lowerings.matmul import matmul, panels
 from tilework.plan.tensor import Tensor
 
@@ -70,7 +71,7 @@ class _Layer:
 
 
 def recurrent(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """recurrent of float32."""
+    """recurrent and quantized_recurrent of float32."""
     x, w, r, bias, lens, h, c, p = [*inputs, *(None,) * 8][:8]
     assert x is not None and w is not None and r is not None
     if x.dtype is not FLOAT32:
@@ -88,7 +89,9 @@ def recurrent(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
     ways = len(attrs["directions"])
     linear = bool(attrs.get("linear_before_reset", 0))
     whole = attrs["cell"] != "gru" or linear
-    cut = tiles.recurrent_tiles(batch, hidden, cell.gates, ways, b.threads, whole)
+    seen = node.op == "quantized_recurrent"
+    cut = tiles.recurrent_tiles(batch, hidden, cell.gates, ways, b.threads, whole and not seen)
+    x = _through_bytes(b, x) if seen else x
     if steps > _MOST_STEPS and not cut.all_steps:
         return f"{steps} steps, a dispatch each"
     y = b.new(FLOAT32, results[0].shape)
@@ -135,7 +138,7 @@ def recurrent(b: Builder, node: Node, inputs: Operands, results: Sequence[Info])
             everything = _Step(layer.fed, params, layer.first, layer.last, layer.y)
             _EMITS[attrs["cell"]](b, layer, everything)
         else:
-            _one_by_one(b, layer, _EMITS[attrs["cell"]])
+            _one_by_one(b, layer, _EMITS[attrs["cell"]], seen)
     return [y, *lasts][: len(results)]
 
 
@@ -198,7 +201,7 @@ class _Step:
     y: Tensor | None
 
 
-def _one_by_one(b: Builder, layer: _Layer, emit: _Emit) -> None:
+def _one_by_one(b: Builder, layer: _Layer, emit: _Emit, seen: bool) -> None:
     steps, shape = layer.fed.shape[0], layer.first[0].shape
     buffers = [[b.transient(FLOAT32, shape) for _ in layer.first] for _ in range(2)]
     states = layer.first
@@ -207,8 +210,19 @@ def _one_by_one(b: Builder, layer: _Layer, emit: _Emit) -> None:
         new = layer.last if number == steps - 1 else buffers[number % 2]
         y = None if layer.y is None else _part(layer.y, index)
         params = layer.params._replace(step=index, y_step=0)
-        emit(b, layer, _Step(_part(layer.fed, index), params, states, new, y))
+        old = [_through_bytes(b, states[0]), *states[1:]] if seen else states
+        emit(b, layer, _Step(_part(layer.fed, index), params, old, new, y))
         states = new
+
+
+def _through_bytes(b: Builder, x: Tensor) -> Tensor:
+    """x as its bytes by its range have it."""
+    from tilework.plan.lowerings import quant  # loaded where it is needed
+
+    infos = [Info(UINT8, x.shape), Info(FLOAT32, ()), Info(UINT8, ())]
+    made = quant.dynamic(b, Node("dynamic_quantize_linear", (), ()), [x], infos)
+    assert not isinstance(made, str)  # there are elements
+    return step(b, quant.linear, "dequantize_linear", Info(FLOAT32, x.shape), *made)
 
 
 def _rnn(b: Builder, layer: _Layer, step: _Step) -> None:
@@ -241,4 +255,5 @@ _EMITS: dict[str, _Emit] = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}
 
 FLOATS: dict[str, Lowering] = {
     "recurrent": recurrent,
+    "quantized_recurrent": recurrent,
 }
