@@ -192,6 +192,7 @@ def test_float32_stays_float32() -> None:
     checked = 0
     attrs: dict[str, Any] = {"alpha": 0.5, "beta": 0.5, "gamma": 1.5, "axis": 0}
     attrs |= {"size": 3, "kernel_shape": (3,), "norm": "MAX", "lambd": 0.5, "bias": 0.5}
+    attrs |= {"power": 3.0}
     for name, definition in OPS.items():
         if definition.min_inputs not in (1, 2) or definition.values or name in ("cast", "concat"):
             continue

@@ -245,6 +245,7 @@ def test_field_numbers_are_onnx_s() -> None:
         proto.DimensionProto: onnx.TensorShapeProto.Dimension,
         proto.TensorTypeProto: onnx.TypeProto.Tensor,
         proto.WrappingTypeProto: onnx.TypeProto.Sequence,
+        proto.MapTypeProto: onnx.TypeProto.Map,
     }
     checked = 0
     for message in proto.Message.__subclasses__():

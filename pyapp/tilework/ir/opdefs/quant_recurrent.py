@@ -1,8 +1,8 @@
 """Recurrent layers that see bytes.
 
 quantized_recurrent (x, w, r, b, lens, h, c, p) -> y, last h, c
-    attrs and inputs as of recurrent, an LSTM's. What w and r multiply is made bytes by its range and
-    numbers again: x as a whole, h at every step.
+    attrs and inputs as of recurrent, an LSTM's. What w and r multiply is made bytes by its range
+    and numbers again: x as a whole, h at every step.
     Source: com.microsoft.DynamicQuantizeLSTM, and onnxruntime's CPU provider for the ranges.
 """
 
