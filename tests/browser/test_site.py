@@ -81,3 +81,40 @@ def test_stock_python_installs_the_wheel_by_name(browser_page: OpenPage) -> None
         }"""
     )
     assert said == "tilework2.2.5"
+
+
+COMPILED = """
+import importlib, pathlib, py_compile, sys
+from importlib.util import find_spec
+import numpy as np
+[root] = find_spec("tilework").submodule_search_locations
+for source in sorted(pathlib.Path(root).rglob("*.py")):
+    py_compile.compile(str(source), cfile=f"{source}c")
+    source.unlink()
+importlib.invalidate_caches()
+import tilework
+session = tilework.InferenceSession("/example.onnx")
+[output] = session.run(None, {"input": np.eye(3, dtype=np.float32)})
+files = {m.__file__ for n, m in sys.modules.items() if n.split(".")[0] == "tilework"}
+output.shape == (3, 3) and all(file.endswith(".pyc") for file in files)
+"""
+
+
+def test_the_wheel_may_be_compiled_for_one_python(browser_page: OpenPage) -> None:
+    """As `pyodide py-compile` leaves it: compiled code where the sources were."""
+    page = browser_page(isolated=False)
+    page.goto("http://localhost/site.json")
+    said = page.evaluate(
+        """async (compiled) => {
+          const { loadPyodide } = await import("/pyodide/pyodide.mjs");
+          const pyodide = await loadPyodide();
+          await pyodide.loadPackage(["numpy", "micropip"]);
+          const { wheel } = await (await fetch("/site.json")).json();
+          await pyodide.pyimport("micropip").install(new URL(wheel, location.href).href);
+          const model = await (await fetch("/example.onnx")).arrayBuffer();
+          pyodide.FS.writeFile("/example.onnx", new Uint8Array(model));
+          return pyodide.runPython(compiled);
+        }""",
+        COMPILED,
+    )
+    assert said is True
