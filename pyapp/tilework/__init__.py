@@ -56,6 +56,7 @@ _LAZY = {
     "GraphOptimizationLevel": "tilework.onnx.options",
     "ExecutionMode": "tilework.onnx.options",
 }
+_MODULES = ("onnx", "onnxruntime")  # that people name without importing them
 
 __all__ = [
     "DeviceLost",
@@ -85,6 +86,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"tilework.{name}")
     module = _LAZY.get(name)
     if module is None:
         raise AttributeError(f"module 'tilework' has no attribute {name!r}")
@@ -94,7 +97,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted([*__all__, *_MODULES, "__version__"])
 
 
 def device(threads: int | None = None) -> DeviceHandle:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -357,9 +359,6 @@ def test_ready_waits_for_the_threads() -> None:
 
 
 def test_importing_is_light() -> None:
-    import subprocess
-    import sys
-
     code = (
         "import sys; sys.path.insert(0, 'pyapp'); import tilework, json;"
         "print(json.dumps([m for m in ('numpy', 'wasmtime', 'tilework.onnx') if m in sys.modules]))"
@@ -367,6 +366,23 @@ def test_importing_is_light() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert json.loads(found.stdout) == []
     assert set(tilework.__all__) <= set(dir(tilework))
+    assert not {"sys", "Any", "import_module"} & set(dir(tilework))
+
+
+def test_modules_that_are_named_after_the_package_need_no_import() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'pyapp'); import tilework;"
+        "print(tilework.onnxruntime.__name__, tilework.onnx.__name__)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["tilework.onnxruntime", "tilework.onnx"]
+
+
+def test_a_printed_session_says_what_it_takes_and_gives() -> None:
+    with InferenceSession(linear().SerializeToString()) as session:
+        assert str(session) == (
+            "<InferenceSession: x tensor(float) [batch, 3] → y tensor(float) [batch, 4]>"
+        )
 
 
 def test_own_integers_of_a_page_are_taken_for_int64(monkeypatch: pytest.MonkeyPatch) -> None:

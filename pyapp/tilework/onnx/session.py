@@ -387,6 +387,14 @@ class InferenceSession(Scoped):
     def _say(self, severity: int, text: str) -> None:
         say(severity, self._options.log_severity_level, self._options.logid, text)
 
+    def __repr__(self) -> str:
+        """What a person who prints a session wants to feed it and get from it."""
+        words = [
+            ", ".join(f"{v.name} {v.type} {v.shape}".replace("'", "") for v in values)
+            for values in (self.get_inputs(), self.get_outputs())
+        ]
+        return f"<InferenceSession: {words[0]} → {words[1]}>"
+
     # -- ending ------------------------------------------------------------
 
     def close(self) -> None:
