@@ -101,11 +101,14 @@ def append(
     note: str,
     status: int = 0,
     over: bool = False,
+    room: int = 0,
+    there: bool = False,
 ) -> Case:
     """A cache of (batch, heads, held, features); extents are rows that count, new, and present.
 
     The new rows lie as a projection leaves them, (batch, rows, heads, features). `over`: present is
-    past, and keeps what is there.
+    past, and keeps what is there. `room`: rows from one head of present to the next. `there`:
+    present has the rows of past.
     """
     batch, heads, held, features = shape
     before, fresh, whole = extents
@@ -119,12 +122,20 @@ def append(
         present[number, :, first : first + fresh] = new[number].swapaxes(0, 1)
     item = 4 * features
     params = AppendParams(
-        heads, held, before, fresh, whole, item, fresh * heads * item, item, heads * item
-    )
+        heads, held, before, fresh, whole, item, fresh * heads * item, item, heads * item,
+        room or whole,
+    )  # fmt: skip
     told = None if lengths is None else np.array(lengths, np.int32)
     target = past.reshape(-1) if over else np.full(present.size, 7, np.uint32)
-    arrays = [past.reshape(-1), new.reshape(-1), told, target]
-    expected = {3: present.reshape(-1)}
+    if room:  # the last head's room ends with its rows
+        wide = np.full((batch, heads, room, features), 7, np.uint32)
+        wide[:, :, :held] = past if there else 7
+        goal = wide.copy()
+        goal[:, :, :whole] = present
+        end = wide.size - (room - whole) * features
+        target, present = wide.reshape(-1)[:end], goal.reshape(-1)[:end]
+    arrays = [None if there else past.reshape(-1), new.reshape(-1), told, target]
+    expected = {} if there and status else {3: present.reshape(-1)}
     return Case(
         APPEND_ROWS, (heads, batch, 1), params, arrays, expected, status=status, note=note,
         same={3: 0} if over else {},
@@ -139,6 +150,10 @@ CASES: list[Case] = [
     append((2, 2, 300, 8), (0, 1, 301), [300, 17], "lengths of their own, 0 behind"),
     append((3, 1, 6, 4), (0, 2, 6), [1, 5, 3], "in a cache that has room"),
     append((2, 3, 40, 8), (0, 2, 40), [9, 30], "where the cache is", over=True),
+    append((2, 3, 5, 4), (5, 1, 6), [5, 5], "room behind each head", room=9),
+    append((2, 3, 5, 4), (5, 2, 7), [6, 6], "where its rows are", room=9, there=True),
+    append((2, 3, 5, 4), (5, 1, 8), None, "0 behind them", room=8, there=True),
+    append((2, 3, 5, 4), (5, 1, 6), [5, 4], "a shorter one", OUT_OF_RANGE, room=9, there=True),
     append((1, 2, 6, 4), (0, 2, 8), [8], "beyond the cache", OUT_OF_RANGE),
     append((1, 2, 9, 4), (0, 2, 9), [9], "more rows than there are", OUT_OF_RANGE),
     append((1, 2, 6, 4), (0, 2, 8), [0], "less than the new rows", OUT_OF_RANGE),

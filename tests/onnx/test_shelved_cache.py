@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import tests.onnx.gpt as gpt
-from tests.onnx.gpt import HEADS, SIZE
+from tests.onnx.gpt import SIZE
 from tests.onnx.rows import peer
 from tests.onnx.test_growing_cache import exported, multi_head
 from tilework.core.errors import Fail, InvalidArgument, TileworkError
@@ -51,8 +51,10 @@ def step(
     return logits.numpy(), new
 
 
-def nothing(batch: int = 1) -> list[Any]:
-    return [np.zeros((batch, HEADS, 0, SIZE), "f4") for _ in range(2 * gpt.LAYERS)]
+def nothing(session: InferenceSession, batch: int = 1) -> list[Any]:
+    """Caches without rows."""
+    heads = [one.shape[1] for one in session.get_inputs()[2:]]
+    return [np.zeros((batch, count, 0, SIZE), "f4") for count in heads]
 
 
 def close(mine: Any, other: Any) -> None:
@@ -87,13 +89,13 @@ class Both:
 
     def walk(self, words: int) -> tuple[list[Any], list[Any]]:
         """The caches after so many words."""
-        mine, other = nothing(), nothing()
+        mine, other = nothing(self.ours), nothing(self.ours)
         for known in range(words):
             mine, other = self.step(known, known % 7, mine, other)
         return mine, other
 
 
-@pytest.fixture(params=[gpt.plain, exported, multi_head])
+@pytest.fixture(params=[gpt.plain, exported, multi_head, gpt.llama])
 def both(request: pytest.FixtureRequest) -> Iterator[Both]:
     made = Both(request.param())
     with made.ours:
@@ -114,7 +116,7 @@ def test_a_token_writes_rows_and_copies_no_cache(both: Both) -> None:
 
 def test_all_pasts_keep_their_contents(both: Both) -> None:
     held = []
-    mine, other = nothing(), nothing()
+    mine, other = nothing(both.ours), nothing(both.ours)
     for known in range(12):
         mine, other = both.step(known, known % 5, mine, other)
         held.append((mine, other))
@@ -149,7 +151,7 @@ def test_back_to_an_earlier_past(both: Both) -> None:
 def test_beams_are_reordered(both: Both, on_device: bool) -> None:
     """Rows of the batch change places between words, by NumPy or by a model of their own."""
     node = helper.make_node("Gather", ["x", "order"], ["y"], axis=0)
-    form = [3, HEADS, "n", SIZE]
+    form = [3, "heads", "n", SIZE]
     content = gpt.Writer()
     content.nodes.append(node)
     reorder = content.model(
@@ -157,8 +159,8 @@ def test_beams_are_reordered(both: Both, on_device: bool) -> None:
         {"y": (TensorProto.FLOAT, form)},
     )
     random = np.random.default_rng(0)
-    mine: list[Any] = nothing(3)
-    other = nothing(3)
+    mine: list[Any] = nothing(both.ours, 3)
+    other = nothing(both.ours, 3)
     with InferenceSession(reorder) as gather:
         for known in range(8):
             mine, other = both.step(known, int(random.integers(20)), mine, other)
@@ -335,8 +337,8 @@ def test_a_binding_goes_on_as_well() -> None:
     binding = both.ours.io_binding()
     for name in names:
         binding.bind_output(name)
-    caches: list[Any] = [OrtValue.ortvalue_from_numpy(one) for one in nothing()]
-    other = nothing()
+    caches: list[Any] = [OrtValue.ortvalue_from_numpy(one) for one in nothing(both.ours)]
+    other = nothing(both.ours)
     before = both.ours.device.statistics.allocated
     for known in range(30):
         feeds = feeds_of(both.ours, known, known % 9, caches)
@@ -353,4 +355,31 @@ def test_a_binding_goes_on_as_well() -> None:
         close(logits.numpy(), wanted)
     assert both.ours.device.statistics.allocated - before < 20 * 1024
     same(caches, other)
+    both.ours.close()
+
+
+def test_sequences_of_several_lengths_are_copied() -> None:
+    """GroupQueryAttention with lengths that leave rows of the past out: nothing grows in place."""
+    both = Both(gpt.llama())
+    names = [one.name for one in both.ours.get_inputs()]
+    mine: list[Any] = nothing(both.ours, 2)
+    other = nothing(both.ours, 2)
+    masks = np.array([[1, 1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 1, 1, 1, 1]], np.int64)
+    words = np.arange(18, dtype=np.int64).reshape(2, 9)
+    held = []
+    for first, last in ((0, 5), (5, 6), (6, 7), (7, 8), (8, 9)):
+        arrays = [words[:, first:last].copy(), masks[:, :last].copy()]
+        feeds = dict(zip(names, [*arrays, *other], strict=True))
+        given = [one if isinstance(one, OrtValue) else OrtValue.ortvalue_from_numpy(one)
+                 for one in (*arrays, *mine)]  # fmt: skip
+        logits, *mine = both.ours.run_with_ort_values(None, dict(zip(names, given, strict=True)))
+        wanted, *other = both.ours.run(None, feeds)
+        np.testing.assert_array_equal(logits.numpy(), wanted)
+        held.append((mine, other))
+    for pair in held:
+        same(*pair)
+    # A word that there is not is the caller's mistake all the same.
+    given[0] = OrtValue.ortvalue_from_numpy(np.full((2, 1), 10**6, np.int64))
+    with pytest.raises(InvalidArgument):
+        both.ours.run_with_ort_values(None, dict(zip(names, given, strict=True)))
     both.ours.close()

@@ -6,11 +6,15 @@ one plan that serves all its lengths. Plans nothing, runs nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from tilework.core.growing import Growth, Table
+from tilework.core.growing import SPARE, Growth, Table, room
 from tilework.engine.plan import Plan
+from tilework.ir.opdefs.create import whole_numbers
+from tilework.ir.opdefs.registry import Info
+from tilework.plan.caches import Laid
 
 Key: TypeAlias = tuple[Any, ...]
 Axes: TypeAlias = dict[int, tuple[int, ...]]  # by place in the key
@@ -64,6 +68,44 @@ def common(key: Key, axes: Axes) -> Key:
             shape[axis] -= length
         found[place] = tuple(shape)
     return tuple(found)
+
+
+def farthest(length: int, infos: Mapping[str, Info], laid: Mapping[str, Laid]) -> int:
+    """The most that a family with this length is planned for: as far as its caches have room where
+    they lie. And a little farther, for the most is what constants are made for, and a view of all
+    of one is another case than one of a part."""
+    rooms = [
+        lies.rows - SPARE // 2 - infos[name].shape[lies.axis]
+        for name, lies in laid.items()
+        if lies.free
+    ]
+    return length + min(rooms) if rooms else room(length)
+
+
+def grown_infos(
+    key: Key,
+    axes: Axes,
+    infos: Mapping[str, Info],
+    growth: Growth,
+    names: Sequence[str],
+    first: int,
+) -> dict[str, Info]:
+    """What is known of the inputs `names`, whose extents, and elements that decide shapes, grow.
+    Those elements are in the key from place `first` on."""
+    length = length_of(key, axes)
+    grown = dict(infos)
+    valued = [name for name, info in infos.items() if info.value is not None]
+    for place, where in axes.items():
+        numbers = list(extents(key[place]))
+        for axis in where:
+            numbers[axis] = growth.length + (numbers[axis] - length)
+        name = names[place - 1] if place < first else valued[place - first]
+        info = grown[name]
+        if place < first:
+            grown[name] = replace(info, shape=tuple(numbers))
+        else:
+            grown[name] = replace(info, value=whole_numbers(numbers).reshape(info.shape))
+    return grown
 
 
 @dataclass(eq=False, slots=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from tilework.core.errors import Fail, InvalidArgument
+from tilework.core.errors import Fail, InvalidArgument, InvalidIndex
 from tilework.core.scoped import Scoped
 from tilework.engine.chain import Chain
 from tilework.engine.constants import ConstantStore
@@ -124,7 +124,10 @@ class GraphSession(Scoped):
         it gave, and all else as then. None when it does not, or when not all is at hand."""
         with self._turn:
             chain, self._chain = self._chain, None
-            results = None if chain is None else chain.run(names, feeds)
+            try:
+                results = None if chain is None else chain.run(names, feeds)
+            except InvalidIndex:  # which may be lengths that the long way gets along with
+                results = None
             if results is not None:
                 self._chain = chain
             return results

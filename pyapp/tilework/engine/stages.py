@@ -14,11 +14,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tilework.core.config import PLANS, VALUE_LIMIT
-from tilework.core.errors import InvalidArgument, RuntimeException, TileworkError
-from tilework.core.growing import SPARE, Growth, room
+from tilework.core.errors import InvalidArgument, InvalidIndex, RuntimeException, TileworkError
+from tilework.core.growing import Growth
 from tilework.core.shapes import count
 from tilework.engine.constants import ConstantStore
-from tilework.engine.growing import Family, Key, common, extents, growing_axes, length_of
+from tilework.engine.growing import (
+    Family,
+    Key,
+    common,
+    farthest,
+    growing_axes,
+    grown_infos,
+    length_of,
+)
 from tilework.engine.keys import dtype_key, info_of, integral, value_key
 from tilework.engine.plan import Plan
 from tilework.engine.resident import Resident, host_array
@@ -26,7 +34,6 @@ from tilework.engine.shelves import dense, looked_at, on_shelves
 from tilework.engine.sound import sound
 from tilework.hal import Buffer, Device
 from tilework.ir.graph import Constant, Graph, Node
-from tilework.ir.opdefs.create import whole_numbers
 from tilework.ir.opdefs.registry import MALFORMED, DataDependent, Info, evaluate, label
 from tilework.plan.caches import Cache, Laid
 from tilework.plan.cut import Cut, cut
@@ -315,20 +322,9 @@ class Stages:
         if failed >= _TRIES:
             return None
         length = length_of(key, axes)
-        growth = Growth(length, self._room(length, infos, lying[0]))
-        grown = dict(infos)
+        growth = Growth(length, farthest(length, infos, lying[0]))
         first = 1 + len(self.names) + len(self._untyped)  # of the places of values
-        valued = [name for name, info in infos.items() if info.value is not None]
-        for place, where in axes.items():
-            numbers = list(extents(key[place]))
-            for axis in where:
-                numbers[axis] = growth.length + (numbers[axis] - length)
-            name = self.names[place - 1] if place < first else valued[place - first]
-            info = grown[name]
-            if place < first:
-                grown[name] = replace(info, shape=tuple(numbers))
-            else:
-                grown[name] = replace(info, value=whole_numbers(numbers).reshape(info.shape))
+        grown = grown_infos(key, axes, infos, growth, self.names, first)
         stage: Stage | None = None
         try:
             stage = Stage(self.shared, cut(self._graph, grown), slots, growth, *lying)
@@ -343,16 +339,6 @@ class Stages:
         family = Family(axes, shared, growth, table, stage.plan, length)
         self._families.append(family)
         return family, stage
-
-    def _room(self, length: int, infos: Mapping[str, Info], laid: Mapping[str, Laid]) -> int:
-        """The most that a family with this length is planned for: as far as its caches have room
-        where they lie."""
-        rooms = [
-            lies.rows - SPARE - infos[name].shape[lies.axis]
-            for name, lies in laid.items()
-            if lies.free
-        ]
-        return length + min(rooms) if rooms else room(length)
 
     def latest(self) -> Stage | None:
         """The one that was found last."""
@@ -436,13 +422,35 @@ def run_stages(
     slots: bool,
     watch: Watch = UNWATCHED,
 ) -> tuple[Values, set[str]]:
+    """`run_with`, where every cache that may grow in place does, but for those whose sequences
+    turn out to have several lengths: these are copied from then on."""
+    caches = [one for one in stages.caches if kept.get(one.output, stages) is None]
+    try:
+        return run_with(stages, feeds, names, kept, slots, watch, caches)
+    except InvalidIndex:
+        sure = [one for one in caches if not one.checked]
+        if len(sure) == len(caches):
+            raise
+    found = run_with(stages, feeds, names, kept, slots, watch, sure)
+    stages.caches = [one for one in stages.caches if not one.checked]
+    return found
+
+
+def run_with(
+    stages: Stages,
+    feeds: Mapping[str, Any],
+    names: Sequence[str],
+    kept: Mapping[str, Resident | None],
+    slots: bool,
+    watch: Watch,
+    caches: Sequence[Cache],
+) -> tuple[Values, set[str]]:
     """The outputs `names`, and which of them nobody else has. What is `kept` may be on the device.
 
-    `slots` as for `Stages.find`, where nothing here asks for them.
+    `slots` and `caches` as for `Stages.find`, where nothing here asks for slots.
     """
     shared = stages.shared
     slots = slots or bool(kept) or any(isinstance(one, Resident) for one in feeds.values())
-    caches = [one for one in stages.caches if kept.get(one.output, shared) is None]
     if caches:
         feeds = on_shelves(shared.device, feeds, caches)
     stage = stages.find(feeds, slots, caches)

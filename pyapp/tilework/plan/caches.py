@@ -14,11 +14,13 @@ from tilework.ir.graph import Graph, Node
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """`output` is the input `source` and new rows along `axis`."""
+    """`output` is the input `source` and new rows along `axis`. `checked`: only where lengths that
+    are data say so; where they do not, a run in place fails with InvalidIndex."""
 
     source: str
     output: str
     axis: int
+    checked: bool = False
 
 
 class Laid(NamedTuple):
@@ -48,7 +50,8 @@ def find_caches(graph: Graph) -> tuple[Cache, ...]:
         for source, output, axis in _appended(node):
             if source in fed and output in given and axis >= 0:
                 fed.remove(source)
-                found.append(Cache(source, output, axis))
+                checked = node.op == "kv_append" and any(node.inputs[2:])
+                found.append(Cache(source, output, axis, checked))
     return tuple(found)
 
 
@@ -57,7 +60,7 @@ def _appended(node: Node) -> list[tuple[str, str, int]]:
     if node.op == "concat" and len(node.inputs) == 2:
         axis = node.attrs["axis"]
         return [(node.inputs[0], node.outputs[0], axis if isinstance(axis, int) else -1)]
-    if node.op == "kv_append" and not any(node.inputs[2:]):
+    if node.op == "kv_append":
         return [(node.inputs[0], node.outputs[0], 2)]
     if node.op == "scaled_attention":
         return [(past, present, 2) for past, present in zip(node.inputs[4:6], node.outputs[1:3],

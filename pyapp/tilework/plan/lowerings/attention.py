@@ -197,15 +197,25 @@ def apart(b: Builder, x: Tensor, heads: int) -> Tensor:
 
 
 def appended(
-    b: Builder, past: Tensor, new: Tensor, lengths: Tensor | None, before: int, whole: int
+    b: Builder,
+    past: Tensor,
+    new: Tensor,
+    lengths: Tensor | None,
+    before: int,
+    whole: int,
+    output: str = "",
 ) -> Tensor:
     """`new` behind the first rows of a cache: `before`, or as dense int32 `lengths` say; 0 behind.
 
-    All are (batch, heads, rows, features), the result has `whole` rows.
+    All are (batch, heads, rows, features), the result has `whole` rows. `output`: what may have
+    them where the cache is, if all sequences have `before`; the run fails where they have not.
     """
-    past = b.dense(past)
+    shape = (*new.shape[:2], whole, new.shape[3])
+    found = b.grown(output, past, 2, shape) if whole > past.shape[2] else None
+    in_place = found is not None and found[1]
+    held = None if in_place else b.dense(past)
     new = new if new.strides[3] == 1 or new.shape[3] == 1 else b.copied(new)
-    y = b.new(new.dtype, (*new.shape[:2], whole, new.shape[3]))
+    y = b.new(new.dtype, shape) if found is None else found[0]
     size = new.dtype.size
     params = AppendParams(
         heads=new.shape[1],
@@ -217,9 +227,10 @@ def appended(
         new_batch=new.strides[0] * size,
         new_head=new.strides[1] * size,
         new_row=new.strides[2] * size,
+        room=whole if found is None else y.strides[1] // y.strides[2],
     )
     tiles = (new.shape[1], new.shape[0], 1) if 0 not in y.shape else (0, 0, 0)
-    b.emit(APPEND_ROWS, tiles, params, (past, new, lengths, y), over=(3, 0))
+    b.emit(APPEND_ROWS, tiles, params, (held, new, lengths, y), over=(3, 0))
     return y
 
 

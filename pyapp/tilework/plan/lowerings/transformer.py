@@ -45,7 +45,8 @@ def append(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
     assert past is not None and new is not None
     fresh = new.shape[2]
     before = past.shape[2]
-    y = None if lengths is not None else grown(b, node.outputs[0], past, new, 2)
+    output = node.outputs[0]
+    y = None if lengths is not None else grown(b, output, past, new, 2)
     if y is not None:
         return [y]
     if lengths is not None:
@@ -53,9 +54,10 @@ def append(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
             return f"no kernel for lengths of {lengths.dtype}"
         if from_the_start(node.attrs, fresh):
             lengths, before = None, 0
+            output = output if past.shape[2] == 0 else ""
         else:
             lengths = b.dense(lengths)
-    return [appended(b, past, new, lengths, before, results[0].shape[2])]
+    return [appended(b, past, new, lengths, before, results[0].shape[2], output)]
 
 
 def first(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
