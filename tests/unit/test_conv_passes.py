@@ -149,3 +149,21 @@ def test_what_must_not_join(case: str) -> None:
         y = m.op("add", y, m.input("r", (3, 1, 6)))
     graph, _ = rewritten(m.graph(y, *extra), feeds)
     assert ops(graph)[-1] in ("mul", "add")
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("axes", [(2, 3), (-1, -2)])
+def test_a_mean_of_all_pixels_is_pooling(axes: tuple[int, ...], keepdims: int) -> None:
+    """As torch.export writes AdaptiveAvgPool2d(1)."""
+    m, y = start()
+    y = m.op("reduce_mean", m.op("relu", y), axes=axes, keepdims=keepdims)
+    graph, fired = rewritten(m.graph(y), {"x": f32(*X)})
+    assert fired["mean as pooling"] == 1
+    assert "reduce_mean" not in ops(graph)
+
+
+@pytest.mark.parametrize("axes", [(1,), (3,), (1, 2, 3)])
+def test_other_means_are_no_pooling(axes: tuple[int, ...]) -> None:
+    m, y = start()
+    graph, _ = rewritten(m.graph(m.op("reduce_mean", y, axes=axes, keepdims=1)), {"x": f32(*X)})
+    assert ops(graph) == ["fused_conv", "reduce_mean"] or ops(graph) == ["conv", "reduce_mean"]

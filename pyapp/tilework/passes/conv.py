@@ -210,3 +210,41 @@ def fuse_conv_residual(editor: Editor) -> None:
         return Node("fused_conv", inputs, tuple(outputs), node.attrs, node.origin)
 
     take_residuals(editor, taker, joined, lambda _: "convolution")
+
+
+def pool_means(editor: Editor) -> None:
+    """The mean of all spatial axes → global_average_pool, which reads channels where they lie."""
+    for node in editor:
+        x, out = node.inputs[0] if node.inputs else "", node.outputs[0]
+        shape, result = editor.concrete(x), editor.concrete(out)
+        axes: Any = node.attrs.get("axes")
+        if node.op != "reduce_mean" or shape is None or result is None or axes is None:
+            continue
+        rank = len(shape)
+        if rank not in (3, 4, 5) or editor.dtype(x) is not FLOAT32 or 0 in shape:
+            continue
+        if sorted(axis % rank for axis in axes) != list(range(2, rank)):
+            continue
+        if not _from_convolution(editor, x):
+            continue
+        pooled = out if len(result) == rank else f"{out}@pooled"
+        new = [Node("global_average_pool", (x,), (pooled,), {}, node.origin)]
+        if pooled != out:
+            editor.declare(pooled, out, (*shape[:2], *(1,) * (rank - 2)))
+            view = {"shape": shape[:2], "allow_zero": 1}
+            new.append(Node("reshape", (pooled,), (out,), view, node.origin))
+        editor.replace(node, new, "mean as pooling")
+
+
+def _from_convolution(editor: Editor, name: str) -> bool:
+    """Whether the value is a convolution's but for what goes element by element."""
+    for _ in range(4):
+        node = editor.producer(name)
+        if node is None:
+            return False
+        if node.op in TAKING:
+            return True
+        if editor.shape(node.inputs[0]) != editor.shape(name):
+            return False
+        name = node.inputs[0]
+    return False

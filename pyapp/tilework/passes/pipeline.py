@@ -86,6 +86,7 @@ LOAD: tuple[Pass, ...] = (
 SHAPED: tuple[Pass, ...] = (
     drop_dead,
     simplify,
+    _conv("pool_means"),
     _bytes("sink_dequantised"),
     _bytes("fuse_bytes"),
     drop_expands,
