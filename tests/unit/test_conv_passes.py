@@ -167,3 +167,42 @@ def test_other_means_are_no_pooling(axes: tuple[int, ...]) -> None:
     m, y = start()
     graph, _ = rewritten(m.graph(m.op("reduce_mean", y, axes=axes, keepdims=1)), {"x": f32(*X)})
     assert ops(graph) == ["fused_conv", "reduce_mean"] or ops(graph) == ["conv", "reduce_mean"]
+
+
+def padded(m: Maker, pads: tuple[int, ...], **attrs: Any) -> str:
+    return str(m.op("pad", m.input("x", X), pads=pads, axes=None, **attrs))
+
+
+@pytest.mark.parametrize("own", [{}, {"pads": (1, 0, 0, 2)}])
+def test_zeros_around_the_pixels_are_the_convolutions(own: dict[str, Any]) -> None:
+    """The padding on one side that TensorFlow's "same" comes to."""
+    m = Maker()
+    x = padded(m, (0, 0, 0, 1, 0, 0, 2, 1), mode="constant", value=0)
+    y = m.op("conv", x, m.constant(f32(3, 4, 3, 3)), strides=(2, 2), **own)
+    graph, fired = rewritten(m.graph(y), {"x": f32(*X)})
+    assert fired["padding + convolution"] == 1
+    assert ops(graph) == ["conv"]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ((0, 0, 1, 1, 0, 0, 1, 1), {"value": 1.0}, {}),
+        ((0, 0, 1, 1, 0, 0, 1, 1), {"mode": "edge"}, {}),
+        ((0, 0, 1, 1, 0, 0, -1, 1), {}, {}),
+        ((0, 0, 1, 1, 0, 0, 1, 1), {}, {"auto_pad": "SAME_UPPER"}),
+    ],
+)
+def test_other_padding_stays(case: tuple[tuple[int, ...], dict[str, Any], dict[str, Any]]) -> None:
+    pads, attrs, own = case
+    m = Maker()
+    y = m.op("conv", padded(m, pads, **attrs), m.constant(f32(3, 4, 3, 3)), **own)
+    graph, _ = rewritten(m.graph(y), {"x": f32(*X)})
+    assert ops(graph) == ["pad", "conv"]
+
+
+def test_padding_of_channels_stays() -> None:
+    m = Maker()
+    x = padded(m, (0, 1, 0, 0, 0, 1, 0, 0), value=0)
+    graph, _ = rewritten(m.graph(m.op("conv", x, m.constant(f32(3, 6, 3, 3)))), {"x": f32(*X)})
+    assert ops(graph) == ["pad", "conv"]

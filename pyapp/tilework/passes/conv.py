@@ -248,3 +248,27 @@ def _from_convolution(editor: Editor, name: str) -> bool:
             return False
         name = node.inputs[0]
     return False
+
+
+def take_padding(editor: Editor) -> None:
+    """Zeros that a Pad puts around the pixels of a convolution → its own pads."""
+    for node in editor:
+        if node.op not in CONVOLUTIONS:
+            continue
+        pad, attrs = editor.producer(node.inputs[0]), dict[str, Any](node.attrs)
+        shape = editor.concrete(node.inputs[0])
+        if pad is None or pad.op != "pad" or shape is None or not editor.used_once(node.inputs[0]):
+            continue
+        around: Any = pad.attrs.get("pads") or ()
+        rank = len(shape)
+        known = len(around) == 2 * rank and pad.attrs.get("mode", "constant") == "constant"
+        if not known or pad.attrs.get("value") or attrs.get("auto_pad") not in (None, "NOTSET"):
+            continue
+        begins, ends = around[:rank], around[rank:]
+        if any((*begins[:2], *ends[:2])) or min(around) < 0:
+            continue
+        own = attrs.get("pads") or (0,) * (2 * rank - 4)
+        pads = tuple(a + b for a, b in zip((*begins[2:], *ends[2:]), own, strict=True))
+        inputs = (pad.inputs[0], *node.inputs[1:])
+        new = Node(node.op, inputs, node.outputs, {**attrs, "pads": pads}, node.origin)
+        editor.replace(node, [new], "padding + convolution")

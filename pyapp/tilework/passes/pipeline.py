@@ -87,6 +87,7 @@ SHAPED: tuple[Pass, ...] = (
     drop_dead,
     simplify,
     _conv("pool_means"),
+    _conv("take_padding"),
     _bytes("sink_dequantised"),
     _bytes("fuse_bytes"),
     drop_expands,
