@@ -173,7 +173,7 @@ def padded(m: Maker, pads: tuple[int, ...], **attrs: Any) -> str:
     return str(m.op("pad", m.input("x", X), pads=pads, axes=None, **attrs))
 
 
-@pytest.mark.parametrize("own", [{}, {"pads": (1, 0, 0, 2)}])
+@pytest.mark.parametrize("own", [{}, {"pads": (1, 0, 0, 2)}, {"auto_pad": "VALID"}])
 def test_zeros_around_the_pixels_are_the_convolutions(own: dict[str, Any]) -> None:
     """The padding on one side that TensorFlow's "same" comes to."""
     m = Maker()

@@ -262,12 +262,13 @@ def take_padding(editor: Editor) -> None:
         around: Any = pad.attrs.get("pads") or ()
         rank = len(shape)
         known = len(around) == 2 * rank and pad.attrs.get("mode", "constant") == "constant"
-        if not known or pad.attrs.get("value") or attrs.get("auto_pad") not in (None, "NOTSET"):
+        auto = attrs.pop("auto_pad", None) or "NOTSET"
+        if not known or pad.attrs.get("value") or auto not in ("NOTSET", "VALID"):
             continue
         begins, ends = around[:rank], around[rank:]
         if any((*begins[:2], *ends[:2])) or min(around) < 0:
             continue
-        own = attrs.get("pads") or (0,) * (2 * rank - 4)
+        own = (auto == "NOTSET" and attrs.get("pads")) or (0,) * (2 * rank - 4)
         pads = tuple(a + b for a, b in zip((*begins[2:], *ends[2:]), own, strict=True))
         inputs = (pad.inputs[0], *node.inputs[1:])
         new = Node(node.op, inputs, node.outputs, {**attrs, "pads": pads}, node.origin)
