@@ -9,7 +9,7 @@ import pytest
 
 from tests.graphs import Maker, check, f32
 from tests.unit.test_plan_lowerings import kernels, on_device
-from tilework.core.dtypes import INT8, UINT8, DType
+from tilework.core.dtypes import BOOL, FLOAT64, INT8, INT64, UINT8, DType
 
 pytestmark = pytest.mark.kernels
 
@@ -174,3 +174,17 @@ def test_large_windows_of_a_pool_sum_in_pieces() -> None:
     graph = m.graph(m.op("global_average_pool", m.input("x", (1, 3, 300, 300))))
     x = np.full((1, 3, 300, 300), 0.1, np.float32)
     check(graph, {"x": x}, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [INT8, UINT8, BOOL, INT64, FLOAT64])
+@pytest.mark.parametrize("shape", [(2, 6, 18, 12), (2, 6, 5, 16)])
+def test_nearest_elements_of_any_dtype(dtype: DType, shape: tuple[int, ...]) -> None:
+    """A quantised network grows its maps as bytes."""
+    m = Maker()
+    y = m.op(
+        "resize", m.input("x", X, dtype), shape=shape, mode="nearest", transform="asymmetric",
+        nearest="floor", aspect="stretch",
+        scales=tuple(a / b for a, b in zip(shape, X, strict=True)),
+    )  # fmt: skip
+    draft = check(m.graph(y), {"x": (f32(*X) * 50).astype(dtype.numpy)}, rtol=0, atol=0)
+    assert on_device(draft)

@@ -23,11 +23,13 @@ LINE_WORK = 16384  # multiply-adds of a tile
 
 
 def resize(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """resize of float32 in the layout that x has; indices and weights are the plan's constants."""
+    """resize of float32, and to nearest elements of any dtype, in the layout that x has; indices
+    and weights are the plan's constants."""
     x = inputs[0]
     assert x is not None
     attrs: Any = node.attrs
-    if x.dtype is not FLOAT32:
+    moved = x.dtype is not FLOAT32 and attrs["mode"] == "nearest" and x.dtype.size in (1, 2, 4, 8)
+    if x.dtype is not FLOAT32 and not moved:
         return f"no kernel for {node.op} of {x.dtype}"
     if is_constant(x):
         return "computed once"  # where the plan's tables do not reach
@@ -40,9 +42,12 @@ def resize(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         if (result == extent and attrs["scales"][axis] == 1) or 0 in results[0].shape:
             continue
         indices, weights = taps(attrs, axis, extent)
-        y = _resampled(b, y, place, indices, weights)
+        if moved:
+            y = gathered(b, y, place, b.local(indices[:, 0].astype(np.int64), INT64))
+        else:
+            y = _resampled(b, y, place, indices, weights)
     if 0 in results[0].shape:
-        return [b.new(FLOAT32, results[0].shape)]
+        return [b.new(x.dtype, results[0].shape)]
     return [y.transposed(inverse(perm))]
 
 
