@@ -303,14 +303,15 @@ def _nops(device: Any, count: int, tiles: int) -> Any:
 
 
 def _warm(call: Callable[[], object]) -> tuple[float, int]:
-    """Calls for a second and ten times at least; the time of the last calls, and how many."""
+    """Calls for a second and ten times at least; what one took on the average, and how many.
+
+    On the average: the last calls of a small model say no more than the clock's five microseconds
+    and whoever has just had the core.
+    """
     began = last = clock()
-    runs, ms = 0, 0.0
+    runs = 0
     while runs < 10 or last - began < WARM:
         call()
-        now = clock()
-        taken = (now - last) * 1000
-        ms = taken if runs == 0 else 0.7 * ms + 0.3 * taken
-        last = now
+        last = clock()
         runs += 1
-    return ms, runs
+    return (last - began) * 1000 / runs, runs

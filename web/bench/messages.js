@@ -22,7 +22,8 @@
  */
 
 /**
- * `ms` is what one run takes once warm, `output` the first output, to compare the sides by.
+ * `ms` is what one run takes on the average while it gets warm, `output` the first output, to
+ * compare the sides by.
  * @typedef {{ ms: number, runs: number, output: Float32Array }} Prepared
  */
 

@@ -67,15 +67,12 @@ serve({
     const began = performance.now();
     let runs = 0;
     let last = began;
-    let ms = 0;
     while (runs < 10 || last - began < 1000) {
       await run();
-      const now = performance.now();
-      ms = ms === 0 ? now - last : 0.7 * ms + 0.3 * (now - last);
-      last = now;
+      last = performance.now();
       runs++;
     }
-    return { ms, runs, output };
+    return { ms: (last - began) / runs, runs, output };
   },
 
   /**
