@@ -73,6 +73,8 @@ def test_the_page_of_figures_has_the_readme_s(browser_page: OpenPage) -> None:
     said = rows(README)
     assert len(said) > 30
     assert [(c[0], c[1], c[4]) for c in cells] == [(r[0], r[3], r[6]) for r in said]
+    room = "(e) => e.clientWidth - e.scrollWidth"
+    assert shown.locator(".scroll").evaluate(room) == 0  # of a desktop, for every column
     assert "Chromium" in measured(README)
     with pytest.raises(ValueError, match="no table"):
         page("$rows $measured", "")
