@@ -1,8 +1,8 @@
 """Runs pages side by side, as many as the machine has cores for.
 
 A page with one thread leaves a core idle, and most of a page's time is Python on one thread; one
-with as many threads as there are cores has them for itself, so that what its tests measure and wait
-for is its own.
+with as many threads as there are cores has no other page beside it, for what its tests measure and
+wait for. Other tests may run meanwhile in processes of their own (pytest-xdist).
 """
 
 from __future__ import annotations
