@@ -1,0 +1,72 @@
+"""Caches that grow where they lie, in a page: held pasts, branches, the next word; in all modes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.browser.in_page.outside import host, run
+from tests.browser.in_page.pages import MODES
+from tests.onnx.gpt import gpt2, llama
+from tools.engines import ENGINES
+
+pytestmark = pytest.mark.browser
+
+# Words one by one with caches on the device, beside runs from arrays to arrays, which are copied.
+RUN = """
+import base64, json
+import numpy as np
+import tilework
+from tilework.onnxruntime import OrtValue
+
+await tilework.ready()
+found = {"mode": tilework.device().mode, "grown": []}
+
+def follow(session, names, words, caches, arrays, known):
+    held = []
+    for word in words:
+        ids = np.full((1, 1), word, np.int64)
+        second = np.full((1, 1), known, np.int64)
+        if names[1] == "mask":
+            second = np.ones((1, known + 1), np.int64)
+        given = [v if isinstance(v, OrtValue) else OrtValue.ortvalue_from_numpy(v)
+                 for v in (ids, second, *caches)]
+        logits, *caches = session.run_with_ort_values(None, dict(zip(names, given)))
+        wanted, *arrays = session.run(None, dict(zip(names, (ids, second, *arrays))))
+        np.testing.assert_allclose(logits.numpy(), wanted, rtol=1e-4, atol=1e-4)
+        held.append((caches, arrays))
+        known += 1
+    return held
+
+for model in task["models"]:
+    with tilework.InferenceSession(base64.b64decode(model)) as session:
+        inputs = session.get_inputs()
+        names = [one.name for one in inputs]
+        empty = [np.zeros([n if isinstance(n, int) else 0 if n == "past" else 1
+                           for n in one.shape], np.float32) for one in inputs[2:]]
+        held = follow(session, names, range(12), empty, empty, 0)
+        ways = [follow(session, names, [word] * 9, *held[-1], 12) for word in (20, 30)]
+        before = tilework.device().memory.allocated
+        follow(session, names, [1], *ways[0][-1], 21)
+        found["grown"].append(tilework.device().memory.allocated - before)
+        for caches, arrays in (*held, *ways[0], *ways[1]):
+            for value, array in zip(caches, arrays, strict=True):
+                np.testing.assert_allclose(value.numpy(), array, rtol=1e-4, atol=1e-4)
+json.dumps(found)
+"""
+
+
+@pytest.mark.parametrize("mode", ["heap", "inline", "arena"])
+def test_caches_grow_in_a_page(dist: Path, browser: object, mode: str) -> None:
+    del browser
+    task = {"models": [base64.b64encode(one()).decode() for one in (gpt2, llama)]}
+    with ENGINES["chromium"].open(host(dist, MODES[mode].isolated)) as page:
+        ended = run(page, RUN, task, registered=True, seconds=120, memory=MODES[mode].memory)
+    assert not ended.fault, "\n".join([ended.fault, *ended.printed])
+    found = json.loads(ended.value)
+    assert found["mode"] == mode
+    # The logits, and what a run takes besides; a cache of 21 rows has 5 kB and more.
+    assert [grown < 4096 for grown in found["grown"]] == [True, True], found
