@@ -15,8 +15,11 @@ from weakref import ReferenceType, ref
 
 import numpy as np
 
+from tilework.core.config import IN_PLACE
 from tilework.core.growing import grows
-from tilework.engine.resident import Resident, widened
+from tilework.engine.places import Places
+from tilework.engine.replay import replayable
+from tilework.engine.resident import Fed, Resident, widened
 from tilework.hal import Buffer, Device, Program
 from tilework.plan.tensor import Storage, Tensor
 
@@ -73,6 +76,55 @@ class Chain:
     same: list[tuple[str, int, ReferenceType[Resident]]]  # fed as they were: name, slot
     arrays: list[Given]
     fresh: list[Fresh]
+
+    @staticmethod
+    def after(
+        places: Places,
+        program: Program,
+        family: Family,
+        names: Sequence[str],
+        feeds: Mapping[str, Fed],
+        results: Sequence[Fed],
+    ) -> Chain | None:
+        """What goes on from a run of a plan that is this program; `Plan.chain` has when."""
+        arena, draft, slots = places.arena, places.draft, places.slots
+        given = dict(zip(names, results, strict=True))
+        pasts = {one.source: name for name, one in draft.shelved.items()}
+        if not pasts or "" in pasts or arena is None:
+            return None
+        bound: dict[Storage, Buffer | None] = dict(places.spans)
+        links, same, arrays = [], [], []
+        steps = set[int]()
+        order = {name: index for index, name in enumerate(names)}
+        for name, tensor in places.fed.items():
+            fed, storage = feeds[name], tensor.storage
+            if name in pasts:
+                grown = given[pasts[name]]
+                assert isinstance(grown, Resident) and isinstance(fed, Resident)
+                bound[storage] = None
+                steps.add(sum(grown.shape) - sum(fed.shape))
+                links.append(Link(name, order[pasts[name]], slots[storage], ref(grown)))
+            elif isinstance(fed, Resident):
+                if storage not in slots:
+                    return None
+                bound[storage] = None
+                same.append((name, slots[storage], ref(fed)))
+            elif (slots and fed.nbytes >= IN_PLACE) or not replayable(fed.dtype, fed.size):
+                return None
+            else:
+                axes = tuple(a for a, n in enumerate(draft.inputs[name].shape) if grows(n))
+                home = places.home(storage).subspan(tensor.offset * tensor.dtype.size)
+                copy = None if axes else places.at_home(tensor).port().write
+                arrays.append(Given(name, fed.dtype, fed.shape, axes, home, copy))
+        others = {n: x for n, x in draft.outputs.items() if n not in draft.shelved}
+        fresh = fresh_outputs(others, names, slots, results)
+        if fresh is None or len(steps) != 1 or len(order) != len(names):
+            return None
+        held = [arena, *(bound[storage] for storage in slots)]
+        return Chain(
+            list(names), steps.pop(), places.device, family, program,
+            held, links, same, arrays, fresh,
+        )  # fmt: skip
 
     def run(self, names: Sequence[str], values: Mapping[str, Any]) -> list[Resident] | None:
         """The outputs, or None where this run is another one. KernelFailure, OutOfMemory."""

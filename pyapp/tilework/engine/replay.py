@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from tilework.core.config import IN_PLACE
+from tilework.engine.places import Places
 from tilework.hal import Buffer, Device, Program
 from tilework.ir.opdefs.registry import Array
+from tilework.plan.tensor import Tensor
 
 _BUILT_IN = "biuf"  # kinds of dtypes that a device and NumPy hold alike
 
@@ -40,6 +43,33 @@ class Replay:
     outputs: tuple[Place, ...]
     copied_in: int
     copied_out: int
+
+    @staticmethod
+    def of(places: Places, program: Program, names: tuple[str, ...]) -> Replay | None:
+        """Of a plan that is one program, for these outputs; None where arrays are bound and not
+        copied, or are of dtypes that the device and NumPy hold differently."""
+        inputs, outputs = places.fed, [places.given[name] for name in names]
+        for tensor in (*inputs.values(), *outputs):
+            bound = places.slots and tensor.nbytes >= IN_PLACE
+            if bound or not replayable(np.dtype(tensor.dtype.numpy), tensor.size):
+                return None
+
+        def place(tensor: Tensor, fed: bool) -> Place:
+            port = places.at_home(tensor).port()
+            copy = port.write if fed else port.read_into
+            return Place(np.dtype(tensor.dtype.numpy), tensor.shape, copy)
+
+        slots = (places.arena, *places.spans.values()) if places.arena else ()
+        return Replay(
+            list(names),
+            places.device,
+            program,
+            slots[: len(program.slot_extents)],
+            tuple([(name, place(tensor, True)) for name, tensor in inputs.items()]),
+            tuple([place(tensor, False) for tensor in outputs]),
+            sum(tensor.nbytes for tensor in inputs.values()),
+            sum(tensor.nbytes for tensor in outputs),
+        )
 
     def fits(self, names: object, feeds: object) -> bool:
         """Whether a run is the one that this repeats. Whoever gets a no checks it in full."""
