@@ -14,6 +14,8 @@ import tests.onnx.gpt as gpt
 from tests.onnx.gpt import HEADS, LAYERS, SIZE, WIDTH, WORDS, Writer
 from tests.onnx.rows import peer
 from tilework.engine import stages
+from tilework.engine.devices import get_device
+from tilework.onnx.options import SessionOptions
 from tilework.onnx.session import InferenceSession
 from tilework.onnx.value import OrtValue
 
@@ -258,7 +260,9 @@ def test_one_buffer_is_past_and_present(place: str, planned: list[stages.Stage])
     grows."""
     content, most = gpt.llama(), 48
     reference = peer(content)
-    with InferenceSession(content) as ours:
+    # Values of "tilework" are on the device that was opened first: the session is to be there too.
+    options = SessionOptions(intra_op_num_threads=get_device().threads)
+    with InferenceSession(content, options) as ours:
         names = [one.name for one in ours.get_inputs()]
         outputs = [one.name for one in ours.get_outputs()]
         shape = (1, gpt.SHARED, most, SIZE)
