@@ -2,7 +2,7 @@
 
 A run whose caches are the very ones that the run before gave, and whose arrays are as then, needs
 no key and no checks: the plan is set to the next length, the arrays are copied, the program runs.
-A plan makes one (`Plan.chain`); the session keeps it as long as nothing else happens in between.
+The session keeps one as long as nothing else happens in between.
 Whatever is not just so goes the long way. Keeps no cache alive: that is for whoever generates.
 """
 
@@ -17,7 +17,6 @@ import numpy as np
 
 from tilework.core.config import IN_PLACE
 from tilework.core.growing import grows
-from tilework.engine.places import Places
 from tilework.engine.replay import replayable
 from tilework.engine.resident import Fed, Resident, widened
 from tilework.hal import Buffer, Device, Program
@@ -79,14 +78,16 @@ class Chain:
 
     @staticmethod
     def after(
-        places: Places,
-        program: Program,
         family: Family,
         names: Sequence[str],
         feeds: Mapping[str, Fed],
         results: Sequence[Fed],
     ) -> Chain | None:
-        """What goes on from a run of a plan that is this program; `Plan.chain` has when."""
+        """What goes on from the family's last run, which was fed and gave these and left all on the
+        device; None where not every cache has grown in place, or anything else is not as here."""
+        program, places = family.plan.whole, family.plan.places
+        if program is None:
+            return None
         arena, draft, slots = places.arena, places.draft, places.slots
         given = dict(zip(names, results, strict=True))
         pasts = {one.source: name for name, one in draft.shelved.items()}

@@ -1,7 +1,7 @@
 """Plan: a draft turned into programs, ready to be replayed by submission.
 
 Owns its programs. Where everything lies is `places.py`; what a run has in places of its own,
-`binding.py`; runs that repeat or continue the last one, `replay.py` and `chain.py`.
+`binding.py`; a run that repeats the last one, `replay.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 
 from tilework.core.growing import Growth, at, at_hand
 from tilework.engine.binding import Binding
-from tilework.engine.chain import Chain
 from tilework.engine.constants import ConstantStore, contiguous, run_on_host
 from tilework.engine.places import Places
 from tilework.engine.replay import Replay
@@ -28,7 +27,6 @@ from tilework.plan.step import Dispatch, HostStep, Step
 from tilework.plan.tensor import Storage
 
 if TYPE_CHECKING:
-    from tilework.engine.growing import Family
     from tilework.engine.recorder import Recorder
     from tilework.engine.stop import Stop
 
@@ -160,26 +158,13 @@ class Plan:
             return None
         key = tuple(names)
         if key not in self._replays:
-            program = self._whole()
+            program = self.whole
             self._replays[key] = None if program is None else Replay.of(self.places, program, key)
         return self._replays[key]
 
-    def chain(
-        self,
-        family: Family,
-        names: Sequence[str],
-        feeds: Mapping[str, Fed],
-        results: Sequence[Fed],
-    ) -> Chain | None:
-        """What goes on from the last run, which was fed and gave these and left all on the device;
-        None where not every cache has grown in place, or anything else is not as Chain has it."""
-        program = self._whole()
-        if program is None:
-            return None
-        return Chain.after(self.places, program, family, names, feeds, results)
-
-    def _whole(self) -> Program | None:
-        """The one program that is all of the plan."""
+    @property
+    def whole(self) -> Program | None:
+        """The one program that is all of the plan, if it is one."""
         one = self._segments[0] if len(self._segments) == 1 else None
         return one if isinstance(one, Program) else None
 

@@ -144,7 +144,7 @@ class GraphSession(Scoped):
         family, before = self._stages.served, self._served
         self._served = family
         if family is not None and family is before and not self._stages.by_value:
-            self._chain = family.plan.chain(family, names, feeds, results)
+            self._chain = Chain.after(family, names, feeds, results)
 
     def run_resident(
         self,
