@@ -57,7 +57,7 @@ def ranged(x: Array, tile: int, note: str) -> Case:
 def saturated(x: Array, scale: Array, zero: Array, dtype: Any) -> Array:
     info = np.iinfo(dtype)
     with np.errstate(all="ignore"):
-        whole = np.nan_to_num(np.rint(x / scale), nan=0.0)
+        whole = np.nan_to_num(np.rint(x / scale), nan=-np.inf)
     return np.clip(whole + zero.astype(np.float64), info.min, info.max).astype(dtype)
 
 

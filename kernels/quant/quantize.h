@@ -15,10 +15,11 @@ static inline tw_quantizer tw_quantizer_of(float scale, int32_t zero, int is_sig
                         wasm_i32x4_splat(zero), is_signed};
 }
 
-// Rounding does not change the order, so saturating first is the same; NaN becomes the zero.
+// Rounding does not change the order, so saturating first is the same. NaN becomes the lowest byte,
+// as in onnxruntime; the operands of the first maximum are in the order that does so.
 TW_INLINE v128_t tw_quantize_4(const tw_quantizer *q, v128_t x) {
   x = wasm_f32x4_div(x, q->scale);
-  x = wasm_f32x4_pmin(wasm_f32x4_pmax(x, q->least), q->most);
+  x = wasm_f32x4_pmin(wasm_f32x4_pmax(q->least, x), q->most);
   return wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(x)), q->zero);
 }
 

@@ -258,6 +258,7 @@ ROWS: list[Row] = [
 BYTES = np.random.default_rng(3).integers(0, 256, (2, 3, 6, 6)).astype(np.uint8)
 SCALE, ZERO = scalar(0.05), scalar(120, np.uint8)
 TO, AT = scalar(0.03), scalar(8, np.uint8)  # even: halves are rounded before or after it is added
+ODD = np.array([np.nan, np.inf, -np.inf, -0.0, 0.125, 1e30, np.nan], np.float32)
 FILTERS = np.random.default_rng(4).integers(0, 256, (4, 3, 3, 3)).astype(np.uint8)
 ROWS += [
     Row("QuantizeLinear", (f32(4, 5), SCALE, ZERO), {}, 17, MICROSOFT),
@@ -271,6 +272,13 @@ ROWS += [
     Row("QLinearGlobalAveragePool", (BYTES, SCALE, ZERO, TO, AT), {}, 17, MICROSOFT),
     Row("QLinearSoftmax", (BYTES, SCALE, ZERO, scalar(1 / 256), scalar(0, np.uint8)),
         {"axis": -1, "opset": 13}, 17, MICROSOFT, constants=(1, 2, 3, 4)),
+    *(Row("QLinearSoftmax", (BYTES, SCALE, ZERO, scalar(1 / 256), scalar(0, np.uint8)),
+          {"opset": 12, **axis}, 17, MICROSOFT, constants=(1, 2, 3, 4))
+      for axis in ({}, {"axis": 2}, {"axis": 3})),
+    *(Row(op, (BYTES, SCALE, None, TO, AT), {}, 17, MICROSOFT)
+      for op in ("QLinearSigmoid", "QLinearLeakyRelu")),
+    *(Row("QuantizeLinear", (ODD, SCALE, scalar(5, dtype)), opset=21)
+      for dtype in (np.uint8, np.int8, np.uint16, np.int16)),
     Row("QLinearConcat", (TO, AT, BYTES, SCALE, ZERO, BYTES, TO, AT), {"axis": 1}, 17, MICROSOFT,
         constants=(0, 1, 3, 4, 6, 7)),
     Row("QGemm", (BYTES[0, 0], SCALE, ZERO, BYTES[1, 0, :4], SCALE, ZERO,

@@ -294,6 +294,10 @@ class _Scope:
 def _check_arity(ctx: Context, node: OnnxNode, operator: Operator) -> None:
     given = len(node.inputs)
     fewest, most = operator.inputs
-    if given < fewest or not all(node.inputs[:fewest]) or 0 <= most < given:
+    missing = any(
+        not name and place not in operator.absent
+        for place, name in enumerate(node.inputs[:fewest])
+    )
+    if given < fewest or missing or 0 <= most < given:
         wanted = f"{fewest}" if fewest == most else f"{fewest} to {'any' if most < 0 else most}"
         raise ctx.invalid(f"{given} inputs {list(node.inputs)}; the operator takes {wanted}")

@@ -103,9 +103,9 @@ def _quantize(
             wide = wide + zeros
         return (convert(np.asarray(wide), to, bool(attrs.get("saturate", 1))),)
     low, high = RANGES[to.name]
-    # Clipped as floats: what lies far outside has no integer. NaN becomes the zero.
+    # Clipped as floats: what lies far outside has no integer. NaN becomes the lowest byte.
     offset = np.zeros((), np.int64) if zeros is None else zeros.astype(np.int64)
-    whole = np.nan_to_num(np.rint(wide.astype(np.float64)), nan=0.0)
+    whole = np.nan_to_num(np.rint(wide.astype(np.float64)), nan=-np.inf)
     whole = np.clip(whole, low - offset, high - offset).astype(np.int64) + offset
     return (convert(np.asarray(whole), to),)
 

@@ -24,18 +24,22 @@ def gemm(ctx: Context, node: OnnxNode) -> str:
     )
 
 
+def softmax(ctx: Context, op: str, x: str, axis: int, version: int) -> str:
+    """`op` of x along the axis, as the opset `version` means it."""
+    if version >= 13:
+        return ctx.emit(op, x, axis=axis)
+    rank = ctx.rank(x)
+    if axis == -1 or (rank is not None and axis == rank - 1):
+        return ctx.emit(op, x, axis=-1)
+    # Before opset 13 all axes from `axis` on were one.
+    rows = ctx.emit(op, ctx.emit("flatten", x, axis=axis), axis=-1)
+    return ctx.emit("reshape", rows, ctx.emit("shape", x), allow_zero=1)
+
+
 def _softmax(op: str) -> Build:
     def build(ctx: Context, node: OnnxNode) -> str:
-        (x,) = node.inputs
-        if node.version >= 13:
-            return ctx.emit(op, x, axis=node.attrs.get("axis", -1))
-        axis = node.attrs.get("axis", 1)
-        rank = ctx.rank(x)
-        if axis == -1 or (rank is not None and axis == rank - 1):
-            return ctx.emit(op, x, axis=-1)
-        # Before opset 13 all axes from `axis` on were one.
-        rows = ctx.emit(op, ctx.emit("flatten", x, axis=axis), axis=-1)
-        return ctx.emit("reshape", rows, ctx.emit("shape", x), allow_zero=1)
+        axis = node.attrs.get("axis", -1 if node.version >= 13 else 1)
+        return softmax(ctx, op, node.inputs[0], axis, node.version)
 
     return build
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tilework.core.dtypes import BY_ONNX, FLOAT32, UINT8
 from tilework.onnx.context import Context, OnnxNode
+from tilework.onnx.ops.nn import softmax
 from tilework.onnx.ops.table import MICROSOFT, Build, operator
 
 _CONV = ("kernel_shape", "strides", "dilations", "pads", "auto_pad", "group")
@@ -182,9 +183,18 @@ def _single(op: str, **defaults: Any) -> Build:
     return build
 
 
-operator("QLinearSigmoid", (4, 5), MICROSOFT)(_single("sigmoid"))
-operator("QLinearLeakyRelu", (4, 5), MICROSOFT)(_single("leaky_relu", alpha=0.01))
-operator("QLinearSoftmax", 5, MICROSOFT)(_single("softmax", axis=-1))
+operator("QLinearSigmoid", (4, 5), MICROSOFT, absent=(2,))(_single("sigmoid"))
+operator("QLinearLeakyRelu", (4, 5), MICROSOFT, absent=(2,))(_single("leaky_relu", alpha=0.01))
+
+
+@operator("QLinearSoftmax", 5, MICROSOFT)
+def qlinear_softmax(ctx: Context, node: OnnxNode) -> str:
+    """The attribute says whose Softmax it was: before opset 13 all axes from `axis` on were one."""
+    x, x_scale, x_zero, y_scale, y_zero = node.inputs
+    numbers = _opened(ctx, x, x_scale, x_zero)
+    axis, opset = node.attrs.get("axis", -1), node.attrs.get("opset", 13)
+    y = softmax(ctx, "softmax", numbers, axis, opset)
+    return _closed(ctx, y, y_scale, y_zero, x)
 
 
 def _pooled(op: str, *names: str) -> Build:

@@ -15,10 +15,14 @@ Build: TypeAlias = Callable[[Context, OnnxNode], "str | Sequence[str]"]
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One ONNX operator, all its versions. `inputs` is (fewest, most), most -1: no limit."""
+    """One ONNX operator, all its versions. `inputs` is (fewest, most), most -1: no limit.
+
+    Of the fewest, those at `absent` may be "".
+    """
 
     build: Build
     inputs: tuple[int, int]
+    absent: tuple[int, ...] = ()
 
 
 OPERATORS: Chapters[tuple[str, str], Operator] = Chapters("tilework.onnx.ops", spell=".".join)
@@ -44,13 +48,13 @@ ML = "ai.onnx.ml"
 
 
 def operator(
-    name: str, inputs: int | tuple[int, int], domain: str = ""
+    name: str, inputs: int | tuple[int, int], domain: str = "", absent: tuple[int, ...] = ()
 ) -> Callable[[Build], Build]:
     """Enter the decorated function as the meaning of `name`."""
     limits = (inputs, inputs) if isinstance(inputs, int) else inputs
 
     def enter(build: Build) -> Build:
-        OPERATORS.enter((domain, name), Operator(build, limits))
+        OPERATORS.enter((domain, name), Operator(build, limits, absent))
         return build
 
     return enter
