@@ -39,6 +39,9 @@ Q, K, V = f32(B, S, D), f32(B, S, D, seed=1), f32(B, S, D, seed=2)
 BIAS = f32(3 * D, seed=3)
 PAST = [f32(B, N, P, H, seed=4 + i) for i in range(2)]
 MASK = i32([[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]][0], [1, 1, 1, 1, 0])
+TABLES = [np.random.default_rng(n).integers(0, 256, (n, D)).astype(np.uint8) for n in (9, 7, 2, 1)]
+SCALES = [np.array(1 / n, np.float32) for n in (50, 60, 70, 80, 90)]
+ZEROS = [np.array(n, np.uint8) for n in (120, 110, 130, 100, 90)]
 LONG = i32([1, 0, 1, 1, 1, 1, 1, 0], [1] * 8)
 CUBE = (f32(B, S, S, seed=9) > -0.5).astype(np.int32) | np.eye(S, dtype=np.int32)
 
@@ -93,6 +96,12 @@ ROWS = [
     row("EmbedLayerNormalization", i32([1, 2, 3], [0, 5, 6]), None, f32(9, D), f32(7, D, seed=1),
         None, f32(D), f32(D, seed=1), None, i32([4, 5, 6], [1, 2, 3]), outputs=2,
         constants=range(2, 7)),
+    row("QEmbedLayerNormalization", i32([1, 2, 3], [0, 5, 6]), i32([0, 0, 1], [1, 1, 1]),
+        *TABLES[:3], *TABLES[3], TABLES[0][1], i32([1, 1, 0], [1, 1, 1]), *SCALES, *ZEROS,
+        outputs=2, constants=[*range(2, 7), *range(8, 18)]),
+    row("QEmbedLayerNormalization", i32([1, 2, 3], [0, 5, 6]), None, *TABLES[:2], None,
+        *TABLES[3], TABLES[0][1], None, *SCALES[:2], None, *SCALES[3:], *ZEROS[:2], None,
+        *ZEROS[3:], outputs=2, constants=[*range(2, 7), *range(8, 18)]),
     row("FusedGemm", f32(5, 6), f32(6, 7), f32(7), activation="Relu"),
     row("FusedGemm", f32(6, 5), f32(7, 6), f32(5, 7), transA=1, transB=1, alpha=0.5, beta=2.0,
         activation="LeakyRelu", activation_alpha=0.3),

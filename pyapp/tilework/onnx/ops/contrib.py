@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -122,10 +122,28 @@ def embed_layer_normalization(ctx: Context, node: OnnxNode) -> Sequence[str]:
 
     Outputs: normalised; how many of each sequence are unmasked, 0 without a mask; the sum.
     """
+    return _embedded(ctx, node, node.input(8), lambda place, name: name)
+
+
+@operator("QEmbedLayerNormalization", (13, 18), MICROSOFT, absent=(1, 4, 7, 10))
+def q_embed_layer_normalization(ctx: Context, node: OnnxNode) -> Sequence[str]:
+    """EmbedLayerNormalization of tables in bytes; scales from input 8 on, zeros from 13 on."""
+
+    def opened(place: int, name: str) -> str:
+        scale, zero = node.input(place + 6), node.input(place + 11)
+        return ctx.emit("dequantize_linear", name, scale, zero, to=FLOAT32.name)
+
+    return _embedded(ctx, node, "", opened)[:2]
+
+
+def _embedded(
+    ctx: Context, node: OnnxNode, positions: str, opened: Callable[[int, str], str]
+) -> Sequence[str]:
+    """`opened` has the numbers of what was taken from the node's input at a place."""
     ids, segments, words, places, kinds, gamma, beta = node.inputs[:7]
-    total = ctx.emit("gather", words, ids, axis=0)
-    if node.input(8):
-        chosen = ctx.emit("gather", places, node.input(8), axis=0)
+    total = opened(2, ctx.emit("gather", words, ids, axis=0))
+    if positions:
+        chosen = ctx.emit("gather", places, positions, axis=0)
     else:
         rows = ctx.emit("shape", ids, start=1, end=2)
         chosen = ctx.emit_with(
@@ -137,11 +155,13 @@ def embed_layer_normalization(ctx: Context, node: OnnxNode) -> Sequence[str]:
                 "axes": ctx.constant(np.array([0], np.int64)),
             },
         )[0]
-    total = ctx.emit("add", total, chosen)
+    total = ctx.emit("add", total, opened(3, chosen))
     if segments and kinds:
-        total = ctx.emit("add", total, ctx.emit("gather", kinds, segments, axis=0))
+        chosen = ctx.emit("gather", kinds, segments, axis=0)
+        total = ctx.emit("add", total, opened(4, chosen))
     attrs = {"axis": -1, "epsilon": node.attrs.get("epsilon", 1e-12)}
-    (y,) = ctx.emit_many("layer_normalization", (total, gamma, beta), 1, attrs)
+    operands = (total, opened(5, gamma), opened(6, beta))
+    (y,) = ctx.emit_many("layer_normalization", operands, 1, attrs)
     count = ""
     if node.wants(1):
         mask = node.input(7)
