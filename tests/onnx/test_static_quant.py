@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -118,6 +119,44 @@ def blocks() -> onnx.ModelProto:
         node("MaxPool", ["k"], ["l"], kernel_shape=[2, 2]),
     ]
     return small(nodes, weights)
+
+
+def attention() -> onnx.ModelProto:
+    """Eight heads of twelve rows, causal; the mask is finite, for -inf has no scale."""
+    rng = np.random.default_rng(5)
+    weights = {n: (rng.standard_normal((12, 12)) * 0.3).astype(np.float32) for n in "qkvw"}
+    weights["mask"] = np.triu(np.full((12, 12), -100, np.float32), 1)
+    weights["part"] = np.array(12**-0.5, np.float32)
+    node = helper.make_node
+    nodes = [
+        *(node("MatMul", ["x", n], [n + n]) for n in "qkv"),
+        node("Transpose", ["kk"], ["turned"], perm=[0, 1, 3, 2]),
+        node("MatMul", ["qq", "turned"], ["scores"]),
+        node("Mul", ["scores", "part"], ["scaled"]),
+        node("Add", ["scaled", "mask"], ["masked"]),
+        node("Softmax", ["masked"], ["chances"], axis=-1),
+        node("MatMul", ["chances", "vv"], ["seen"]),
+        node("MatMul", ["seen", "w"], ["mixed"]),
+        node("Add", ["x", "mixed"], ["y"]),
+    ]
+    return small(nodes, weights)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_attention(form: str) -> None:
+    """onnxruntime leaves operations in QDQ apart here: the QLinearSoftmax that it would make of
+    them cuts 1 / scale, 254.99998 of 1 / 255, to 254, and all behind that is other bytes.
+    """
+    model = attention()
+    data = static_int8(model, **FORMS[form])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    feeds = picture(model, 7)
+    (wanted,) = onnxruntime.InferenceSession(data, options).run(None, feeds)
+    with tilework.InferenceSession(data) as session:
+        (found,) = session.run(None, feeds)
+    assert wanted.std() > 0
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("form", FORMS)
