@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kernels.bare_host import BUILDS, Array, Host, deterministic, host
+from tilework.core.config import SCRATCH
 from tilework.hal.kernels.quant import (
     I8_GEMM,
     I8_GEMM_PACK_B,
@@ -210,21 +211,22 @@ def heads(packed: Array, k: int) -> list[Head]:
 
 def multiplied(weights: Array, k: int) -> list[Head]:
     """The panels of 8 columns of `weights` by step; their product is right for the largest a."""
-    run, n = host("relaxed"), 16
-    case = Case(5, k, n, dot=Dot.PAIRS)
+    run, n, row = host("relaxed"), 16, 5 * padded(k) + 4
+    m = min(5, SCRATCH // row)  # a thread of a page has no more
+    case = Case(m, k, n, dot=Dot.PAIRS)
     packed = pack(run, weights[None], case)
-    a = np.full((5, k), 255, np.uint8)
+    a = np.full((m, k), 255, np.uint8)
     a[1] = np.arange(k)
     a[2, ::2] = 0
     params = GemmParams(
-        m=5, n=n, k=k, lda=k, ldc=n, ldr=0, a_stride=0, b_stride=0, c_stride=0, by_row=0,
-        row_stride=0, tile_m=5, tile_n=n, a_signed=0, b_signed=1,
+        m=m, n=n, k=k, lda=k, ldc=n, ldr=0, a_stride=0, b_stride=0, c_stride=0, by_row=0,
+        row_stride=0, tile_m=m, tile_n=n, a_signed=0, b_signed=1,
         target=Target.INT, activation=Activation.NONE, least=0, most=0,
     )  # fmt: skip
-    c = np.zeros(5 * n, np.int32)
+    c = np.zeros(m * n, np.int32)
     given: list[Any] = [a.ravel(), packed, *[None] * 8, c]
-    assert run.run(I8_GEMM, (1, 1, 1), params, given, scratch=5 * (5 * padded(k) + 4)) == 0
-    np.testing.assert_array_equal(c.reshape(5, n), a.astype(np.int32) @ weights.astype(np.int32))
+    assert run.run(I8_GEMM, (1, 1, 1), params, given, scratch=m * row) == 0
+    np.testing.assert_array_equal(c.reshape(m, n), a.astype(np.int32) @ weights.astype(np.int32))
     return heads(packed, k)
 
 
