@@ -245,7 +245,7 @@ class Stages:
         self._families: list[Family] = []
         self.served: Family | None = None  # what the last stage that was found is for
         self._failed: dict[Key, int] = {}  # how often what could not be planned for many lengths
-        self._before: dict[bool, Key] = {}  # the last one, by `slots`
+        self._before: dict[Any, Key] = {}  # the last one of a kind, which is its first place
         # What is better left on the device: all but what is a shape itself.
         self.reads = {name for name in self.names if not self.by_value.get(name)}
 
@@ -271,7 +271,7 @@ class Stages:
         if self.by_value:
             known = self._known(values)
             key = (*key, *map(value_key, known.values()))
-        before, self._before[slots] = self._before.get(slots, ()), key
+        before, self._before[key[0]] = self._before.get(key[0], ()), key
         place: Key | Family = key
         stage = self._stages.pop(key, None)
         if stage is None:
