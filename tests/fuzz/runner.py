@@ -132,6 +132,6 @@ def _fed(arg: Any, value: Any) -> Any:
         size *= max(extent, 1)  # NumPy minds the others even where one is 0
     try:
         dtype = np.dtype(_DTYPES.get(kind, kind))
-    except TypeError:
+    except (TypeError, ValueError):  # strings, or a map of them
         return value
     return np.ones(made, dtype) if size <= _LARGEST and len(made) <= _RANK else value

@@ -131,6 +131,15 @@ def test_an_unknown_operator_is_named() -> None:
         InferenceSession(made)
 
 
+def test_an_attribute_that_is_not_there_is_named() -> None:
+    """Of a node that might join rows to a cache, which is looked for before anything is planned."""
+    made = model([helper.make_node("Concat", ["x", "new"], ["y"], "the node")],
+                 [info("x", FLOAT, [2]), info("new", FLOAT, [1])],
+                 [info("y", FLOAT, [3])])  # fmt: skip
+    with pytest.raises(tilework.InvalidGraph, match=r"the node.*axis"):
+        InferenceSession(made).run(None, {"x": np.ones(2, "f4"), "new": np.ones(1, "f4")})
+
+
 # -- what it says of itself ------------------------------------------------------------
 
 

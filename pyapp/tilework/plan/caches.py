@@ -58,7 +58,7 @@ def find_caches(graph: Graph) -> tuple[Cache, ...]:
 def _appended(node: Node) -> list[tuple[str, str, int]]:
     """(past, present, axis) of a node that puts rows behind others."""
     if node.op == "concat" and len(node.inputs) == 2:
-        axis = node.attrs["axis"]
+        axis = node.attrs.get("axis")  # what lacks one is refused when it is planned
         return [(node.inputs[0], node.outputs[0], axis if isinstance(axis, int) else -1)]
     if node.op == "kv_append":
         return [(node.inputs[0], node.outputs[0], 2)]
