@@ -8,8 +8,10 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
 from tests.conftest import OpenPage
 from tools.browser import LARGEST_BODY
@@ -67,20 +69,27 @@ def test_the_linked_bridge_is_the_bridge(wheel: zipfile.ZipFile, browser_page: O
     assert names == module
 
 
-def test_stock_python_installs_the_wheel_by_name(browser_page: OpenPage) -> None:
-    page = browser_page(isolated=False)
+def in_stock_python(page: Page, code: str) -> Any:
+    """What Python code says in a page of the site, its wheel installed, the example beside it."""
     page.goto("http://localhost/site.json")
-    said = page.evaluate(
-        """async () => {
+    return page.evaluate(
+        """async (code) => {
           const { loadPyodide } = await import("/pyodide/pyodide.mjs");
           const pyodide = await loadPyodide();
           await pyodide.loadPackage(["numpy", "micropip"]);
           const { wheel } = await (await fetch("/site.json")).json();
           await pyodide.pyimport("micropip").install(new URL(wheel, location.href).href);
-          return pyodide.runPython("import numpy, tilework; tilework.__name__ + numpy.__version__");
-        }"""
+          const model = await (await fetch("/example.onnx")).arrayBuffer();
+          pyodide.FS.writeFile("/example.onnx", new Uint8Array(model));
+          return pyodide.runPython(code);
+        }""",
+        code,
     )
-    assert said == "tilework2.2.5"
+
+
+def test_stock_python_installs_the_wheel_by_name(browser_page: OpenPage) -> None:
+    code = "import numpy, tilework; tilework.__name__ + numpy.__version__"
+    assert in_stock_python(browser_page(isolated=False), code) == "tilework2.2.5"
 
 
 COMPILED = """
@@ -102,19 +111,4 @@ output.shape == (3, 3) and all(file.endswith(".pyc") for file in files)
 
 def test_the_wheel_may_be_compiled_for_one_python(browser_page: OpenPage) -> None:
     """As `pyodide py-compile` leaves it: compiled code where the sources were."""
-    page = browser_page(isolated=False)
-    page.goto("http://localhost/site.json")
-    said = page.evaluate(
-        """async (compiled) => {
-          const { loadPyodide } = await import("/pyodide/pyodide.mjs");
-          const pyodide = await loadPyodide();
-          await pyodide.loadPackage(["numpy", "micropip"]);
-          const { wheel } = await (await fetch("/site.json")).json();
-          await pyodide.pyimport("micropip").install(new URL(wheel, location.href).href);
-          const model = await (await fetch("/example.onnx")).arrayBuffer();
-          pyodide.FS.writeFile("/example.onnx", new Uint8Array(model));
-          return pyodide.runPython(compiled);
-        }""",
-        COMPILED,
-    )
-    assert said is True
+    assert in_stock_python(browser_page(isolated=False), COMPILED) is True
