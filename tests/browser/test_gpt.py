@@ -15,7 +15,7 @@ import pytest
 from tests.browser.in_page.outside import host, run
 from tests.browser.in_page.pages import MODES
 from tests.onnx import gpt
-from tests.onnx.gpt import generate, gpt2, llama, modern, plain
+from tests.onnx.gpt import generate, gpt2, llama, merged, modern, plain
 from tests.onnx.rows import peer
 from tools.engines import ENGINES
 
@@ -51,7 +51,7 @@ json.dumps(found)
 
 def test_generates_as_onnxruntime_does_on_the_desktop(dist: Path, browser: object) -> None:
     del browser
-    models = {made.__name__: made() for made in (gpt2, llama, modern)}
+    models = {made.__name__: made() for made in (gpt2, llama, merged, modern)}
     task = {name: base64.b64encode(content).decode() for name, content in models.items()}
     with ENGINES["chromium"].open(host(dist, MODES["arena"].isolated)) as page:
         ended = run(page, RUN, task, registered=True, seconds=180)
@@ -131,7 +131,7 @@ def test_two_hundred_tokens_have_four_plans(
     del browser
     monkeypatch.setattr(gpt, "LAYERS", 12)
     monkeypatch.setattr(gpt, "ROOM", 256)
-    models = {made.__name__: made() for made in (gpt2, llama, plain)}
+    models = {made.__name__: made() for made in (gpt2, llama, plain, merged)}
     task = {name: base64.b64encode(content).decode() for name, content in models.items()}
     with ENGINES["chromium"].open(host(dist, MODES["arena"].isolated)) as page:
         ended = run(page, LONG, task, registered=True, seconds=240)

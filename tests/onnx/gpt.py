@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.onnx.merge import merge
+
 WORDS, WIDTH, HEADS, SHARED, LAYERS = 50, 64, 4, 2, 2
 SIZE = WIDTH // HEADS
 ROOM = 32  # positions
@@ -55,11 +57,14 @@ class Writer:
                                            ).SerializeToString()  # fmt: skip
         return content
 
-    def decoder(self, fed: dict[str, Any], heads: int, opset: int = 17) -> bytes:
-        """The model, fed these and for each layer keys and values of so many heads."""
+    def decoder(
+        self, fed: dict[str, Any], heads: int, opset: int = 17, past: bool = True
+    ) -> bytes:
+        """The model, fed these and for each layer keys and values of so many heads; without a
+        `past` it only gives them."""
         sides = [f"{side}_{layer}" for layer in range(LAYERS) for side in ("key", "value")]
         form: list[Any] = ["batch", heads, "past", SIZE]
-        pasts = dict.fromkeys(sides, (TensorProto.FLOAT, form))
+        pasts = dict.fromkeys(sides if past else (), (TensorProto.FLOAT, form))
         presents = {f"new_{name}": (TensorProto.FLOAT, [*form[:2], "all", SIZE]) for name in sides}
         return self.model({**fed, **pasts}, {"logits": LOGITS, **presents}, opset)
 
@@ -131,7 +136,7 @@ def llama() -> bytes:
     return w.decoder({"ids": IDS, "mask": mask}, SHARED)
 
 
-def plain() -> bytes:
+def plain(past: bool = True) -> bytes:
     """ONNX's own operators, as an exporter writes them: heads apart, a causal mask from shapes."""
     w = Writer()
     x = w.op("Add", w.op("Gather", w.weight(WORDS, WIDTH), "ids"),
@@ -147,8 +152,11 @@ def plain() -> bytes:
         q, k, v = (
             w.op("Transpose", w.op("Reshape", side, shape), perm=[0, 2, 1, 3]) for side in sides
         )
-        k = w.op("Concat", f"key_{layer}", k, axis=2, out=[f"new_key_{layer}"])
-        v = w.op("Concat", f"value_{layer}", v, axis=2, out=[f"new_value_{layer}"])
+        k, v = (
+            w.op("Concat", f"{side}_{layer}", made, axis=2, out=[f"new_{side}_{layer}"]) if past
+            else w.op("Identity", made, out=[f"new_{side}_{layer}"])
+            for side, made in (("key", k), ("value", v))
+        )  # fmt: skip
         keys = w.op("Shape", k, start=2, end=3)
         first = w.op("Sub", keys, w.op("Shape", q, start=2, end=3))
         seen = w.op("Slice", square, first, keys, zero)
@@ -164,7 +172,12 @@ def plain() -> bytes:
         up = w.op("Relu", w.op("Add", w.op("MatMul", y, w.weight(WIDTH, 96)), w.weight(96)))
         x = w.op("Add", x, w.op("MatMul", up, w.weight(96, WIDTH)))
     w.op("MatMul", x, w.weight(WIDTH, WORDS), out=["logits"])
-    return w.decoder({"ids": IDS, "positions": IDS}, HEADS)
+    return w.decoder({"ids": IDS, "positions": IDS}, HEADS, past=past)
+
+
+def merged() -> bytes:
+    """`plain` with and without a past, in an If."""
+    return merge(plain(past=False), plain())
 
 
 def modern() -> bytes:
@@ -198,9 +211,10 @@ def generate(session: Any, value: Callable[[Any], Any], steps: int) -> tuple[lis
     ids = np.array([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]], np.int64)  # a page's int has 32 bits
     names = [one.name for one in session.get_inputs()]
     outputs = [one.name for one in session.get_outputs()]
+    switched = names[-1] == "use_cache_branch"
     caches = [
         value(np.zeros([2 if n == "batch" else 0 if n == "past" else n for n in one.shape], "f4"))
-        for one in session.get_inputs()[2:]
+        for one in session.get_inputs()[2 : -1 if switched else None]
     ]
     tokens, logits, known = [], [], 0
     for _ in range(steps):
@@ -209,6 +223,8 @@ def generate(session: Any, value: Callable[[Any], Any], steps: int) -> tuple[lis
         if "mask" in names:
             second = np.ones((2, known + rows), np.int64)
         feeds = [value(ids), value(second), *caches]
+        if switched:
+            feeds.append(value(np.array([known > 0])))
         found, *caches = session.run_with_ort_values(outputs, dict(zip(names, feeds, strict=True)))
         known += rows
         logits.append(found.numpy())

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tests.onnx.gpt import generate, gpt2, llama, modern, plain
+from tests.onnx.gpt import generate, gpt2, llama, merged, modern, plain
 from tests.onnx.rows import peer
 from tilework.onnx.session import InferenceSession
 from tilework.onnx.value import OrtValue
@@ -16,7 +16,7 @@ from tilework.onnx.value import OrtValue
 pytestmark = pytest.mark.onnx
 
 
-@pytest.mark.parametrize("model", [gpt2, llama, plain, modern])
+@pytest.mark.parametrize("model", [gpt2, llama, plain, merged, modern])
 def test_generates_as_onnxruntime(model: Callable[[], bytes]) -> None:
     content = model()
     wanted, right = generate(peer(content), onnxruntime.OrtValue.ortvalue_from_numpy, 6)

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 import tests.onnx.gpt as gpt
 from tests.onnx.gpt import SIZE
+from tests.onnx.merge import SWITCH
 from tests.onnx.rows import peer
 from tests.onnx.test_growing_cache import exported, multi_head
 from tilework.core.errors import Fail, InvalidArgument, TileworkError
@@ -36,7 +37,9 @@ def feeds_of(session: Any, known: int, word: int, caches: list[Any]) -> dict[str
     second = np.full((batch, 1), known, np.int64)
     if "mask" in names:
         second = np.ones((batch, known + 1), np.int64)
-    return dict(zip(names, [np.full((batch, 1), word, np.int64), second, *caches], strict=True))
+    switch = [np.array([known > 0])] if SWITCH in names else []
+    fed = [np.full((batch, 1), word, np.int64), second, *caches, *switch]
+    return dict(zip(names, fed, strict=True))
 
 
 def step(
@@ -53,7 +56,7 @@ def step(
 
 def nothing(session: InferenceSession, batch: int = 1) -> list[Any]:
     """Caches without rows."""
-    heads = [one.shape[1] for one in session.get_inputs()[2:]]
+    heads = [one.shape[1] for one in session.get_inputs()[2:] if one.name != SWITCH]
     return [np.zeros((batch, count, 0, SIZE), "f4") for count in heads]
 
 
@@ -95,7 +98,7 @@ class Both:
         return mine, other
 
 
-@pytest.fixture(params=[gpt.plain, exported, multi_head, gpt.llama])
+@pytest.fixture(params=[gpt.plain, exported, multi_head, gpt.llama, gpt.merged])
 def both(request: pytest.FixtureRequest) -> Iterator[Both]:
     made = Both(request.param())
     with made.ours:
@@ -185,7 +188,8 @@ def test_a_prompt_longer_than_a_shelf(both: Both) -> None:
         elif name == "mask":
             feeds[name] = np.ones((1, 160), np.int64)
     wanted, *later = both.peer.run(None, feeds)
-    caches = dict(zip([one.name for one in both.ours.get_inputs()][2:], mine, strict=True))
+    names = [one.name for one in both.ours.get_inputs()][2:]
+    caches = dict(zip([name for name in names if name != SWITCH], mine, strict=True))
     given = {n: caches.get(n) or OrtValue.ortvalue_from_numpy(a) for n, a in feeds.items()}
     logits, *grown = both.ours.run_with_ort_values(None, given)
     close(logits.numpy(), wanted)

@@ -39,6 +39,7 @@ class Binding:
         self._bound = dict(places.spans)
         self._borrowed: list[Buffer] = []
         self._residents: list[Buffer] = []
+        self._fed: dict[Storage, Resident] = {}
         self._results: dict[str, Fed] = {}
         self._shelved: dict[str, Resident] = {}
         self._copied: list[str] = []  # outputs that are brought to where they belong
@@ -99,6 +100,7 @@ class Binding:
             fed, storage = self._feeds[name], tensor.storage
             if isinstance(fed, Resident):
                 self._bound[storage] = fed.buffer
+                self._fed[storage] = fed
                 self._residents.append(fed.buffer)
             elif not self._borrow(fed, storage):
                 self._places.at_home(tensor).write(contiguous(fed))
@@ -118,6 +120,11 @@ class Binding:
                     self._copied.append(name)
                 continue
             given = self._kept[name]
+            passed = self._fed.get(storage)
+            if given is None and passed is not None and _all_of(tensor, passed):
+                passed.shared = True
+                self._results[name] = passed
+                continue
             result = self._results[name] = self._target(name, given)
             met = [one for one in self._residents if given and given.buffer.overlaps(one)]
             apart = not met or self._takes_over(storage, met, result)
@@ -177,3 +184,8 @@ class Binding:
         for buffer in self._borrowed:
             buffer.free()
         self._borrowed.clear()
+
+
+def _all_of(tensor: Tensor, fed: Resident) -> bool:
+    """Whether a view of what was fed is just that."""
+    return tensor.dense and (tensor.dtype, tensor.shape) == (fed.dtype, fed.shape)

@@ -18,7 +18,7 @@ import numpy as np
 from tilework.core.config import IN_PLACE
 from tilework.core.growing import grows
 from tilework.engine.replay import replayable
-from tilework.engine.resident import Fed, Resident, widened
+from tilework.engine.resident import Fed, Resident, host_array, widened
 from tilework.hal import Buffer, Device, Program
 from tilework.plan.tensor import Storage, Tensor
 
@@ -40,14 +40,31 @@ class Link:
 @dataclass(slots=True)
 class Given:
     """An array that is copied in; its `shape` grows along `axes`. `copy` is for one that does not
-    grow, the others are written to `home`."""
+    grow, the others are written to `home`; without both nobody reads it."""
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     axes: tuple[int, ...]
-    home: Buffer
+    home: Buffer | None
     copy: Callable[[Any], object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An input whose elements are part of what was planned, as which branch is taken."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    content: bytes
+
+    def holds(self, fed: Any) -> bool:
+        """Whether it is fed so again."""
+        array = host_array(fed)
+        if type(array) is not np.ndarray or array.dtype != self.dtype:
+            return False
+        return array.shape == self.shape and array.tobytes() == self.content
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +92,30 @@ class Chain:
     same: list[tuple[str, int, ReferenceType[Resident]]]  # fed as they were: name, slot
     arrays: list[Given]
     fresh: list[Fresh]
+    known: list[Known]
+    passed: list[tuple[int, str]]  # outputs that are an input as it is: place, the input's name
+    empty: list[tuple[int, Resident]]  # outputs without elements: always the same
 
     @staticmethod
     def after(
         family: Family,
+        known: Mapping[str, Any],
         names: Sequence[str],
         feeds: Mapping[str, Fed],
         results: Sequence[Fed],
     ) -> Chain | None:
         """What goes on from the family's last run, which was fed and gave these and left all on the
-        device; None where not every cache has grown in place, or anything else is not as here."""
+        device; None where not every cache has grown in place, or anything else is not as here.
+
+        `known` are the inputs whose elements are part of what was planned.
+        """
         program, places = family.plan.whole, family.plan.places
         if program is None:
             return None
         arena, draft, slots = places.arena, places.draft, places.slots
         given = dict(zip(names, results, strict=True))
         pasts = {one.source: name for name, one in draft.shelved.items()}
-        if not pasts or "" in pasts or arena is None:
+        if not pasts or "" in pasts or arena is None or family.by_value:
             return None
         bound: dict[Storage, Buffer | None] = dict(places.spans)
         links, same, arrays = [], [], []
@@ -106,10 +130,14 @@ class Chain:
                 steps.add(sum(grown.shape) - sum(fed.shape))
                 links.append(Link(name, order[pasts[name]], slots[storage], ref(grown)))
             elif isinstance(fed, Resident):
-                if storage not in slots:
+                if storage in slots:
+                    bound[storage] = None
+                elif not storage.idle:
                     return None
-                bound[storage] = None
-                same.append((name, slots[storage], ref(fed)))
+                same.append((name, slots.get(storage, -1), ref(fed)))
+            elif storage.idle:
+                axes = tuple(a for a, n in enumerate(draft.inputs[name].shape) if grows(n))
+                arrays.append(Given(name, fed.dtype, fed.shape, axes, None, None))
             elif (slots and fed.nbytes >= IN_PLACE) or not replayable(fed.dtype, fed.size):
                 return None
             else:
@@ -117,7 +145,18 @@ class Chain:
                 home = places.home(storage).subspan(tensor.offset * tensor.dtype.size)
                 copy = None if axes else places.at_home(tensor).port().write
                 arrays.append(Given(name, fed.dtype, fed.shape, axes, home, copy))
+        fed_as = {id(one): name for name, one in feeds.items()}
+        passed, empty = [], []
         others = {n: x for n, x in draft.outputs.items() if n not in draft.shelved}
+        for index, (name, one) in enumerate(zip(names, results, strict=True)):
+            if name not in others or not isinstance(one, Resident):
+                continue
+            if id(one) in fed_as:
+                passed.append((index, fed_as[id(one)]))
+                del others[name]
+            elif not one.nbytes and not grows(others[name].shape):
+                empty.append((index, one))
+                del others[name]
         fresh = fresh_outputs(others, names, slots, results)
         if fresh is None or len(steps) != 1 or len(order) != len(names):
             return None
@@ -125,12 +164,14 @@ class Chain:
         return Chain(
             list(names), steps.pop(), places.device, family, program,
             held, links, same, arrays, fresh,
+            [Known(n, a.dtype, a.shape, a.tobytes()) for n, a in known.items()], passed, empty,
         )  # fmt: skip
 
     def run(self, names: Sequence[str], values: Mapping[str, Any]) -> list[Resident] | None:
         """The outputs, or None where this run is another one. KernelFailure, OutOfMemory."""
         arrays, get = self.arrays, values.get
-        if names != self.names or len(values) != len(self.links) + len(self.same) + len(arrays):
+        fed = len(self.links) + len(self.same) + len(arrays) + len(self.known)
+        if names != self.names or len(values) != fed:
             return None
         slots = self.slots.copy()
         for link in self.links:
@@ -142,16 +183,20 @@ class Chain:
             if shelf is None or shelf.taken != past.shape[shelf.axis]:
                 return None
             slots[link.slot] = past.buffer
-        for name, slot, one in self.same:
-            held, before = cast("Resident", get(name)), one()
+        for name, slot, last in self.same:
+            held, before = cast("Resident", get(name)), last()
             if before is None or held is not before:
                 return None
-            slots[slot] = held.buffer
+            if slot >= 0:
+                slots[slot] = held.buffer
         for array in arrays:
-            fed = get(array.name)
-            if type(fed) is not np.ndarray or fed.dtype is not array.dtype:
+            one = get(array.name)
+            if type(one) is not np.ndarray or one.dtype is not array.dtype:
                 return None
-            if fed.shape != self._next(array) or not fed.flags.c_contiguous:
+            if one.shape != self._next(array) or not one.flags.c_contiguous:
+                return None
+        for known in self.known:
+            if not known.holds(get(known.name)):
                 return None
         family = self.family
         if not family.at(family.length + self.step):
@@ -177,7 +222,8 @@ class Chain:
                 device.copied_in += fed.nbytes
             else:
                 one.shape = fed.shape
-                one.home.write(fed)
+                if one.home is not None:
+                    one.home.write(fed)
         device.submit(self.program, cast("list[Buffer]", slots[: len(self.program.slot_extents)]))
         old: tuple[int, ...] = ()
         shape = old
@@ -191,6 +237,9 @@ class Chain:
             shelf.taken += self.step
             found[link.index] = Resident(given.dtype, shape, given.buffer, shelf)
             link.given = ref(found[link.index])
+        found.update(self.empty)
+        for index, name in self.passed:
+            found[index] = values[name]
         return [found[index] for index in range(len(self.names))]
 
 

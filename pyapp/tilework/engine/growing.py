@@ -35,7 +35,7 @@ def growing_axes(before: Key, now: Key) -> Axes | None:
         if not isinstance(old, tuple) or not isinstance(new, tuple):
             return None
         old, new = extents(old), extents(new)
-        if len(old) != len(new):
+        if len(old) != len(new) or old == new:  # which then lies in another way
             return None
         axes = tuple(axis for axis, extent in enumerate(new) if extent != old[axis])
         steps = {new[axis] - old[axis] for axis in axes}
@@ -118,6 +118,7 @@ class Family:
     table: Table
     plan: Plan
     length: int
+    by_value: bool = False  # elements that decide shapes grow as well
 
     def serves(self, key: Key) -> bool:
         """Sets its plan for a run with this key; False where it is for others."""

@@ -34,7 +34,7 @@ class Places:
         self.arena: Buffer | None = None
         self.fed: Mapping[str, Tensor] = {}
         self.given: Mapping[str, Tensor] = {}
-        self.inputs: list[tuple[str, Tensor]] = []  # those with elements
+        self.inputs: list[tuple[str, Tensor]] = []  # those with elements that are read
         # Outputs that may have the memory of an input, and the shapes of those inputs.
         self.over = over(draft) if slots else {}
         self.shapes: dict[Storage, tuple[int, ...]] = {}
@@ -95,7 +95,7 @@ class Places:
         self.inputs = [
             (name, tensor)
             for name, tensor in self.fed.items()
-            if tensor.size or tensor.storage.kind is Kind.RESIDENT
+            if (tensor.size and not tensor.storage.idle) or tensor.storage.kind is Kind.RESIDENT
         ]
         fed = {tensor.storage: tensor.shape for tensor in self.fed.values()} if self.over else {}
         self.shapes = {past: fed[past] for past in self.over.values()}

@@ -50,11 +50,15 @@ class Replay:
         copied, or are of dtypes that the device and NumPy hold differently."""
         inputs, outputs = places.fed, [places.given[name] for name in names]
         for tensor in (*inputs.values(), *outputs):
+            if tensor.storage.idle:
+                continue
             bound = places.slots and tensor.nbytes >= IN_PLACE
             if bound or not replayable(np.dtype(tensor.dtype.numpy), tensor.size):
                 return None
 
         def place(tensor: Tensor, fed: bool) -> Place:
+            if tensor.storage.idle:  # whose dtype and shape are those of the run, no more
+                return Place(np.dtype(tensor.dtype.numpy), tensor.shape, _nowhere)
             port = places.at_home(tensor).port()
             copy = port.write if fed else port.read_into
             return Place(np.dtype(tensor.dtype.numpy), tensor.shape, copy)
@@ -67,7 +71,7 @@ class Replay:
             slots[: len(program.slot_extents)],
             tuple([(name, place(tensor, True)) for name, tensor in inputs.items()]),
             tuple([place(tensor, False) for tensor in outputs]),
-            sum(tensor.nbytes for tensor in inputs.values()),
+            sum(tensor.nbytes for tensor in inputs.values() if not tensor.storage.idle),
             sum(tensor.nbytes for tensor in outputs),
         )
 
@@ -98,6 +102,10 @@ class Replay:
             results.append(result)
         device.copied_out += self.copied_out
         return results
+
+
+def _nowhere(array: Array) -> None:
+    """Copies what nobody reads."""
 
 
 def replayable(dtype: np.dtype[Any], size: int) -> bool:

@@ -33,15 +33,17 @@ class Shelf:
     taken: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Resident:
     """A dense row-major tensor at the beginning of `buffer`, which is the tensor's own; on a
-    `shelf`, as many rows as its shape says of what the buffer has room for."""
+    `shelf`, as many rows as its shape says of what the buffer has room for. `shared`: an output is
+    the input that was fed, so one Resident is two values."""
 
     dtype: DType
     shape: tuple[int, ...]
     buffer: Buffer
     shelf: Shelf | None = None
+    shared: bool = False
 
     @staticmethod
     def make(device: Device, dtype: DType, shape: Sequence[int], label: str = "") -> Resident:
@@ -68,8 +70,11 @@ class Resident:
         return Resident(dtype, tuple(shape), buffer, Shelf(axis, rows, shape[axis]))
 
     def apart(self) -> Resident:
-        """The tensor dense, in memory of its own: itself, unless it is on a shelf. OutOfMemory."""
-        if self.shelf is None:
+        """The tensor dense, in memory of its own: itself, unless it is on a shelf or shared.
+
+        OutOfMemory.
+        """
+        if self.shelf is None and not self.shared:
             return self
         return Resident.of(self.device, self.read(), self.buffer.label)
 

@@ -143,8 +143,9 @@ class GraphSession(Scoped):
         takes as long as some runs do."""
         family, before = self._stages.served, self._served
         self._served = family
-        if family is not None and family is before and not self._stages.by_value:
-            self._chain = Chain.after(family, names, feeds, results)
+        if family is not None and family is before:
+            known = self._stages.known(feeds)
+            self._chain = Chain.after(family, known, names, feeds, results)
 
     def run_resident(
         self,
@@ -198,10 +199,8 @@ class GraphSession(Scoped):
             target.write(value)
             return target
         if target is None:
-            if not any(value is fed for fed in feeds.values()):
-                return value
-            value = value.apart()
-            target = Resident.make(self.device, value.dtype, value.shape, name)
+            value.shared |= any(value is fed for fed in feeds.values())
+            return value
         if (target.dtype, target.shape) != (value.dtype, value.shape):
             raise InvalidArgument(
                 f"output '{name}' is {value.dtype}{list(value.shape)}, and is to be written to a "

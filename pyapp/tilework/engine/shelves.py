@@ -85,4 +85,4 @@ def _moved(device: Device, residents: Mapping[str, Resident]) -> dict[str, Resid
 
 def dense(value: Any) -> Any:
     """The value, off its shelf if it is on one."""
-    return value.apart() if isinstance(value, Resident) else value
+    return value.apart() if isinstance(value, Resident) and value.shelf else value

@@ -37,7 +37,7 @@ def slots_of(draft: Draft) -> dict[Storage, int]:
     for tensor in (*draft.inputs.values(), *draft.outputs.values()):
         storage = tensor.storage
         slot = storage.kind is Kind.RESIDENT
-        if storage.kind is Kind.TRANSIENT and tensor.size:
+        if storage.kind is Kind.TRANSIENT and tensor.size and not storage.idle:
             slot = tensor.offset == 0 and tensor.nbytes == storage.nbytes
         if slot:
             found.setdefault(storage, ARENA + 1 + len(found))

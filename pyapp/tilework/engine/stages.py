@@ -269,7 +269,7 @@ class Stages:
             key = (*key, *[dtype_key(values[name]) for name in self._untyped])
         known: dict[str, Any] = {}
         if self.by_value:
-            known = self._known(values)
+            known = self.known(values)
             key = (*key, *map(value_key, known.values()))
         before, self._before[key[0]] = self._before.get(key[0], ()), key
         place: Key | Family = key
@@ -336,7 +336,8 @@ class Stages:
             if stage is not None:
                 stage.free()
             return None
-        family = Family(axes, shared, growth, table, stage.plan, length)
+        by_value = any(place >= first for place in axes)
+        family = Family(axes, shared, growth, table, stage.plan, length, by_value)
         self._families.append(family)
         return family, stage
 
@@ -344,7 +345,7 @@ class Stages:
         """The one that was found last."""
         return self._stages[next(reversed(self._stages))] if self._stages else None
 
-    def _known(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def known(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The elements that are part of what a stage is made for."""
         known = {}
         for name, direct in self.by_value.items():

@@ -6,7 +6,7 @@ that they are fed in is `Laid`, what a plan has decided is `Shelved`. Touches no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tilework.ir.graph import Graph, Node
@@ -42,17 +42,36 @@ class Shelved(NamedTuple):
 
 
 def find_caches(graph: Graph) -> tuple[Cache, ...]:
-    """The caches of a graph; no input and no output is in two of them."""
+    """The caches of a graph, those in the branches of an `if` included: what a branch gives that
+    runs without them is a new one. No input and no output is in two of them."""
     fed = {value.name for value in graph.inputs}
     given = {value.name for value in graph.outputs}
     found: list[Cache] = []
     for node in graph.nodes:
-        for source, output, axis in _appended(node):
-            if source in fed and output in given and axis >= 0:
-                fed.remove(source)
-                checked = node.op == "kv_append" and any(node.inputs[2:])
-                found.append(Cache(source, output, axis, checked))
+        for cache in _branched(node) if node.op == "if" else _grown(node):
+            if cache.source in fed and cache.output in given and cache.axis >= 0:
+                fed.remove(cache.source)
+                given.remove(cache.output)
+                found.append(cache)
     return tuple(found)
+
+
+def _branched(node: Node) -> list[Cache]:
+    """The caches of both branches, by the names outside."""
+    found = []
+    for branch in (node.attrs["then"], node.attrs["else"]):
+        outside = dict(zip([one.name for one in branch.inputs], node.inputs[1:], strict=True))
+        outputs = dict(zip([one.name for one in branch.outputs], node.outputs, strict=False))
+        found += [
+            replace(one, source=outside[one.source], output=outputs.get(one.output, ""))
+            for one in find_caches(branch)
+        ]
+    return found
+
+
+def _grown(node: Node) -> list[Cache]:
+    checked = node.op == "kv_append" and any(node.inputs[2:])
+    return [Cache(*one, checked) for one in _appended(node)]
 
 
 def _appended(node: Node) -> list[tuple[str, str, int]]:

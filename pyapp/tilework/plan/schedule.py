@@ -44,8 +44,11 @@ def assign_levels(steps: Sequence[Step]) -> int:
 def set_lifetimes(
     steps: Sequence[Step], inputs: Sequence[Storage], outputs: Sequence[Storage]
 ) -> list[Storage]:
-    """Sets `first` and `last` of the transients that steps touch, or that are inputs or outputs."""
+    """Sets `first` and `last` of the transients that steps touch or that are outputs. An input that
+    is neither stays `idle`."""
     transients: dict[Storage, None] = {}
+    used = {storage for step in steps for storage in (*step.reads(), *step.writes())}
+    used.update(outputs)
     final = max((step.level for step in steps), default=BEFORE) + 1
 
     def touch(storage: Storage, level: int) -> None:
@@ -58,7 +61,8 @@ def set_lifetimes(
         storage.last = max(storage.last, level)
 
     for storage in inputs:
-        touch(storage, BEFORE)
+        if storage in used:
+            touch(storage, BEFORE)
     for step in steps:
         for storage in (*step.reads(), *step.writes()):
             touch(storage, step.level)

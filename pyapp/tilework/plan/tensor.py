@@ -39,6 +39,11 @@ class Storage:
     offset: int = -1  # in the arena, bytes
     fixed: bool = False
 
+    @property
+    def idle(self) -> bool:
+        """Whether it is a transient that no step touches and no output is: it lies nowhere."""
+        return self.kind is Kind.TRANSIENT and self.first < 0
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tilework.ir.graph import Graph
+from tilework.ir.graph import Graph, Node
 from tilework.ir.opdefs.registry import opdef
 
 # Operations of which shapes are made: through these a shape is followed to the inputs that it comes
@@ -31,8 +31,13 @@ def value_inputs(graph: Graph) -> dict[str, bool]:
         for index in opdef(node).values.values()
         if index < len(node.inputs) and node.inputs[index]
     }
-    direct.update(node.inputs[0] for node in graph.nodes if node.op == "if")
-    pending = list(direct)
+    branched: set[str] = set()
+    for one in graph.nodes:
+        if one.op == "if":
+            direct.add(one.inputs[0])
+            for name, shape in _decide(one).items():
+                (direct if shape else branched).add(name)
+    pending = [*direct, *branched]
     seen: set[str] = set()
     while pending:
         name = pending.pop()
@@ -43,3 +48,14 @@ def value_inputs(graph: Graph) -> dict[str, bool]:
         if node is not None and node.op in ARITHMETIC:
             pending.extend(one for one in node.inputs if one)
     return {value.name: value.name in direct for value in graph.inputs if value.name in seen}
+
+
+def _decide(node: Node) -> dict[str, bool]:
+    """Of an `if` what its branches need of what they read outside, as `value_inputs` says it, for
+    one of them stands in its place where the condition is known."""
+    found: dict[str, bool] = {}
+    for branch in (node.attrs["then"], node.attrs["else"]):
+        outside = dict(zip([one.name for one in branch.inputs], node.inputs[1:], strict=True))
+        for name, direct in value_inputs(branch).items():
+            found[outside[name]] = direct or found.get(outside[name], False)
+    return found
