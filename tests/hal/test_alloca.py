@@ -291,7 +291,7 @@ def test_two_chains_in_flight(device: Device) -> None:
     lines = [device.semaphore(), device.semaphore()]
     buffers: list[Buffer] = []
     for line, program in zip(lines, (one, ten), strict=True):
-        buffer = device.queue.alloca(32, signal=(line, 1))
+        buffer: Buffer = device.queue.alloca(32, signal=(line, 1))
         device.queue.fill(buffer, b"\0", wait=(line, 1), signal=(line, 2))
         device.queue.execute(program, [buffer, seen], wait=(line, 2), signal=(line, 3))
         buffers.append(buffer)

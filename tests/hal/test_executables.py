@@ -360,8 +360,8 @@ def test_a_worker_that_fails_while_it_is_asked_is_noticed(device: Device) -> Non
             before, self.failed = self.failed, True
             return before
 
-    real = device.driver
-    device.driver = Late()  # type: ignore[assignment]
+    real = device.heap.driver
+    device.heap.driver = Late()  # type: ignore[assignment]
     try:
         executables.renewed()
         with pytest.raises(DeviceLost, match="it has failed"):
@@ -369,7 +369,7 @@ def test_a_worker_that_fails_while_it_is_asked_is_noticed(device: Device) -> Non
                 assert executables.unconfirmed, "nobody will ask again"
                 executables.confirm()
     finally:
-        device.driver = real
+        device.heap.driver = real
 
 
 def test_modules_come_and_go_under_load(device: Device) -> None:

@@ -17,6 +17,7 @@ from tilework.hal import Buffer, Device, Slot, open_device
 from tilework.hal.allocator import Allocator
 from tilework.hal.kernels.probe import TRACE, TraceParams
 from tilework.hal.library import kernel_module
+from tilework.hal.transient import Transient
 
 WORDS = r"needs [\d,]+ bytes of device memory; [\d,]+ are free, the largest piece is [\d,]+, and "
 
@@ -102,7 +103,7 @@ def test_opening_a_device(monkeypatch: pytest.MonkeyPatch, device: Device) -> No
             return allocator
 
         with monkeypatch.context() as patch:
-            patch.setattr("tilework.hal.device.Allocator", failing)
+            patch.setattr("tilework.hal.heap.Allocator", failing)
             return open_device(threads=threads, mode=device.mode)
 
     points = 0
@@ -198,7 +199,7 @@ def test_a_table_for_a_second_submission_in_flight(device: Device) -> None:
 
 
 def test_staging_a_transient(device: Device) -> None:
-    transient = device.transient(64, "later")
+    transient = Transient(device.heap, 64, "later")
     before = held(device)
     device.allocator.fail_at = 0
     with pytest.raises(OutOfMemory, match=f"later {WORDS}"):

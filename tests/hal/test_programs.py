@@ -9,6 +9,7 @@ import pytest
 from tilework.core.errors import DeviceLost, InvalidArgument, NotReady, OutOfRange
 from tilework.core.growing import Growth
 from tilework.hal import Buffer, Device, Program, Slot
+from tilework.hal.transient import Transient
 
 
 def filling(device: Device, target: Buffer | Slot, *, reusable: bool = True) -> Program:
@@ -195,7 +196,7 @@ def test_copies_within_one_slot_are_checked_when_recorded(device: Device) -> Non
 
 def test_a_transient_is_a_slot_of_its_own(device: Device) -> None:
     """Recorded before it has memory; each submission uses the memory that it has then."""
-    transient = device.transient(16, "later")
+    transient = Transient(device.heap, 16, "later")
     with device.allocate(16) as out, device.allocate(8) as given:
         commands = device.command_buffer("transients")
         commands.fill(transient, b"\x01")
@@ -226,7 +227,7 @@ def test_a_transient_is_a_slot_of_its_own(device: Device) -> None:
 
 
 def test_copies_between_transients_are_checked_before_they_have_memory(device: Device) -> None:
-    a, b = device.transient(32), device.transient(16)
+    a, b = Transient(device.heap, 32), Transient(device.heap, 16)
     with pytest.raises(InvalidArgument, match="overlap"):
         copying(device, a.subspan(0, 16), a.subspan(15, 16))
     copying(device, a.subspan(0, 16), b).free()

@@ -219,7 +219,7 @@ class Chain:
             fed = values[one.name]
             if one.copy is not None:
                 one.copy(fed)
-                device.copied_in += fed.nbytes
+                device.heap.copied_in += fed.nbytes
             else:
                 one.shape = fed.shape
                 if one.home is not None:

@@ -93,14 +93,14 @@ class Replay:
         for name, place in self.inputs:
             place.copy(feeds[name])
         device = self.device
-        device.copied_in += self.copied_in
+        device.heap.copied_in += self.copied_in
         device.submit(self.program, self.slots)
         results = []
         for place in self.outputs:
             result = np.empty(place.shape, place.dtype)
             place.copy(result)
             results.append(result)
-        device.copied_out += self.copied_out
+        device.heap.copied_out += self.copied_out
         return results
 
 

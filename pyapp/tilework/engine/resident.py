@@ -76,7 +76,10 @@ class Resident:
         """
         if self.shelf is None and not self.shared:
             return self
-        return Resident.of(self.device, self.read(), self.buffer.label)
+        heap, label = self.buffer.heap, self.buffer.label
+        made = Resident(self.dtype, self.shape, Buffer.allocate(heap, max(self.nbytes, 1), label))
+        made.write(self.read())
+        return made
 
     def row(self, index: int) -> Resident:
         """The elements at `index` of the first axis, in this one's memory; not on a shelf."""
@@ -84,10 +87,9 @@ class Resident:
         nbytes = count(shape) * self.dtype.size
         return Resident(self.dtype, shape, self.buffer.subspan(index * nbytes, nbytes))
 
-    @property
-    def device(self) -> Device:
-        """Where it lies."""
-        return self.buffer.device
+    def lies_on(self, device: Device) -> bool:
+        """Whether it is in the memory of this device."""
+        return self.buffer.heap is device.heap
 
     @property
     def nbytes(self) -> int:

@@ -1,7 +1,7 @@
 """Buffer: a span of device memory, and the copies between it and the host.
 
-A buffer owns its span; a subspan keeps its root alive and owns nothing. The device's allocator
-decides where it lies, the driver moves the bytes. Programs and submissions hold buffers: `free()`
+A buffer owns its span; a subspan keeps its root alive and owns nothing. The heap decides where it
+lies, the heap's driver moves the bytes. Programs and submissions hold buffers: `free()`
 ends the use by name, the span goes back with the last holder.
 """
 
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tilework.core.errors import DeviceLost, InvalidArgument, NotReady, OutOfRange
 from tilework.core.scoped import Scoped
+from tilework.hal.driver import Data, nbytes_of
 from tilework.hal.usage import Access, MemoryType, Usage, names, word_of
 
 if TYPE_CHECKING:
-    from tilework.hal.device import Device
-    from tilework.hal.driver import Data
+    from tilework.hal.heap import Heap
     from tilework.hal.mapping import Mapping
-    from tilework.hal.operation import Operation
 
 
 _FILL_PIECE = 1 << 16  # bytes that a host fill writes at once
@@ -39,12 +38,6 @@ class Port(NamedTuple):
 
     write: Callable[[Data], object]
     read_into: Callable[[Data], object]
-
-
-def nbytes_of(data: Data) -> int:
-    """Bytes of host data; a JS typed array has no buffer protocol but says its length."""
-    length = getattr(data, "byteLength", None)
-    return int(length) if length is not None else memoryview(data).nbytes  # type: ignore[arg-type]
 
 
 def check_pattern(pattern: bytes, nbytes: int) -> None:
@@ -71,47 +64,60 @@ def refuse_use(where: str, buffer: Buffer, access: Access, usage: Usage) -> None
 class Buffer(Scoped):
     """`nbytes` bytes of device memory. Freed by `free()`, `with`, or its last use.
 
-    `usage` and `access` say what it may be used for, `memory` what it is. A `transient` one comes
-    from `Queue.alloca` and has memory from its `stage` on.
+    `usage` and `access` say what it may be used for, `memory` what it is. A `transient` one is a
+    Transient, or a subspan of one.
     """
 
     __slots__ = (
         "__weakref__", "_address", "_freed", "_given_back", "_holds", "_offset", "_ready", "_root",
-        "access", "allows", "device", "imported", "label", "leaving", "memory", "nbytes",
-        "operation", "transient", "usage",
+        "access", "allows", "heap", "imported", "label", "memory", "nbytes", "transient", "usage",
     )  # fmt: skip
 
     def __init__(
         self,
-        device: Device,
+        heap: Heap,
         address: int | None,
         nbytes: int,
         label: str,
         *,
         usage: Usage = Usage.ALL,
         access: Access = Access.ALL,
-        memory: MemoryType = MemoryType.DEVICE,
+        memory: MemoryType | None = None,
         root: Buffer | None = None,
         offset: int = 0,
     ) -> None:
-        """For Device: no `address` makes a transient; a subspan lies at `offset` of its `root`."""
+        """A span that the heap has given, or outside memory; see `allocate`.
+
+        No `address` makes a transient; a subspan lies at `offset` of its `root`.
+        """
         self._freed = self._given_back = False
         self._root = root
         self._offset = offset
         self._address = address
         self._holds = 0
         self._ready = address is not None
-        self.operation: Operation | None = None  # a transient's alloca
-        self.leaving: Operation | None = None  # its dealloca, once it is enqueued
         self.transient: bool = address is None if root is None else root.transient
-        self.device = device
+        self.heap = heap
         self.nbytes = nbytes
         self.label = label
         self.usage = usage
         self.access = access or Access.ALL
         self.allows: int = word_of(self.access, usage) if root is None else root.allows
-        self.memory = memory
+        self.memory = heap.kind if memory is None else memory
         self.imported: Imported | None = None
+
+    @classmethod
+    def allocate(
+        cls,
+        heap: Heap,
+        nbytes: int,
+        label: str,
+        *,
+        usage: Usage = Usage.ALL,
+        access: Access = Access.ALL,
+    ) -> Buffer:
+        """A buffer on a span of its own, contents undefined. OutOfMemory."""
+        return cls(heap, heap.take(nbytes, label), nbytes, label, usage=usage, access=access)
 
     def __repr__(self) -> str:
         root = self._root or self
@@ -194,7 +200,7 @@ class Buffer(Scoped):
         nbytes = self.nbytes - offset if nbytes is None else nbytes
         self.check_range(offset, nbytes)
         return Buffer(
-            self.device, None, nbytes, label or self.label,
+            self.heap, None, nbytes, label or self.label,
             usage=self.usage, access=self.access, memory=self.memory,
             root=self._root or self, offset=self._offset + offset,
         )  # fmt: skip
@@ -206,15 +212,15 @@ class Buffer(Scoped):
 
     def put(self, data: Data, offset: int = 0) -> None:
         """`write` for a holder, whose range was checked."""
-        self.device.driver.write(self._host_address() + offset, data)
-        self.device.copied_in += nbytes_of(data)
+        self.heap.driver.write(self._host_address() + offset, data)
+        self.heap.copied_in += nbytes_of(data)
 
     def read_into(self, out: Data, offset: int = 0) -> None:
         """Fills the writable C-contiguous host buffer `out` from `offset` on."""
         nbytes = nbytes_of(out)
         self.check_range(offset, nbytes)
-        self.device.driver.read_into(self._host_address() + offset, out)
-        self.device.copied_out += nbytes
+        self.heap.driver.read_into(self._host_address() + offset, out)
+        self.heap.copied_out += nbytes
 
     def read(self, offset: int = 0, nbytes: int | None = None) -> bytes:
         """A copy of `nbytes` (default: all the rest) at `offset`."""
@@ -226,18 +232,18 @@ class Buffer(Scoped):
         """`read` of the HAL's own words, which is no copy that anybody asked for: not counted."""
         self.check_range(offset, nbytes)
         out = bytearray(nbytes)
-        self.device.driver.read_into(self._host_address() + offset, out)
+        self.heap.driver.read_into(self._host_address() + offset, out)
         return bytes(out)
 
     def port(self) -> Port:
         """`write` and `read_into` of all of it, for as long as the buffer lives; not counted."""
         self.check_alive()
-        return Port(*self.device.driver.port(self._host_address(), self.nbytes))
+        return Port(*self.heap.driver.port(self._host_address(), self.nbytes))
 
     def view(self) -> memoryview | None:
         """The memory itself, writable, where the host can see it; else None (browser `arena`)."""
         self.check_alive()
-        return self.device.driver.view(self._host_address(), self.nbytes)
+        return self.heap.driver.view(self._host_address(), self.nbytes)
 
     def map(
         self,
@@ -270,7 +276,7 @@ class Buffer(Scoped):
         check_pattern(pattern, nbytes)
         self.check_range(offset, nbytes)
         if not any(pattern):
-            self.device.driver.clear(self._host_address() + offset, nbytes)
+            self.heap.driver.clear(self._host_address() + offset, nbytes)
             return
         piece = pattern * (_FILL_PIECE // len(pattern))
         for start in range(0, nbytes, _FILL_PIECE):
@@ -283,10 +289,10 @@ class Buffer(Scoped):
         self.check_alive()
         (self._root or self)._holds += 1
 
-    def lend(self, device: Device, nbytes: int, needed: int) -> bool:
-        """`hold` for a submission, if it lives, is the device's, and has and allows as much."""
+    def lend(self, heap: Heap, nbytes: int, needed: int) -> bool:
+        """`hold` for a submission, if it lives, is the heap's, and has and allows as much."""
         root = self._root or self
-        if self._freed or root._freed or self.device is not device:
+        if self._freed or root._freed or self.heap is not heap:
             return False
         if self.nbytes < nbytes or needed & ~self.allows:
             return False
@@ -299,18 +305,6 @@ class Buffer(Scoped):
         root._holds -= 1
         if root._freed and not root._holds:
             root._give_back()
-
-    def stage(self) -> None:
-        """For alloca: takes memory for a transient that has none. OutOfMemory."""
-        self.check_alive()
-        if self._address is None:
-            self._address = self.device.take(self.nbytes, self.label)
-
-    def commit(self) -> None:
-        """For alloca: its waits are reached, the host may use the memory from now on."""
-        if self._address is None:
-            raise InvalidArgument(f"{self!r} was not staged")
-        self._ready = True
 
     def free(self) -> None:
         """Gives the memory back once nobody holds it. A second call, or a subspan's, frees nothing.
@@ -328,10 +322,10 @@ class Buffer(Scoped):
         imported, self.imported = self.imported, None
         if self._address is not None:
             if imported is None:
-                self.device.release(self._address)
+                self.heap.release(self._address)
             self._address = None
         if imported is not None:
-            self.device.imported -= self.nbytes
+            self.heap.imported -= self.nbytes
             imported.data.release()
             if imported.release is not None:
                 imported.release()

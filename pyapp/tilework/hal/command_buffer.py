@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from tilework.core.config import SCRATCH
 from tilework.core.errors import InvalidArgument, OutOfRange
 from tilework.core.growing import Growing, Growth, at_hand
 from tilework.hal._abi import BINDING_SIZE, TW_MAX_TILES, TW_MOVE_TILE, TW_NO_SLOT
@@ -21,7 +22,8 @@ from tilework.hal.program_image import Command, ProgramImage, Ref
 from tilework.hal.usage import NEEDED, Access, Usage, word_of
 
 if TYPE_CHECKING:
-    from tilework.hal.device import Device
+    from tilework.hal.families import Families
+    from tilework.hal.heap import Heap
     from tilework.hal.kernel import Kernel
 
 _COUNTS_BYTES: Final = 12  # of three tile counts in a buffer
@@ -42,9 +44,12 @@ class CommandBuffer:
     sets them for another length.
     """
 
-    def __init__(self, device: Device, label: str = "", growth: Growth | None = None) -> None:
+    def __init__(
+        self, heap: Heap, families: Families, label: str = "", growth: Growth | None = None
+    ) -> None:
         self._retained: dict[int, Buffer | Executable] = {}  # by id (a buffer's root's), held
-        self._device = device
+        self._heap = heap
+        self._families = families
         self._growth = growth
         self._label = label
         self._commands: list[Command] = []
@@ -134,15 +139,18 @@ class CommandBuffer:
         OutOfMemory leaves the command buffer as it was.
         """
         self.barrier()
-        device, commands = self._device, self._commands
+        commands, label = self._commands, self._label
         slots = len(self._needs) + len(self._implicit)
         commands = [command._replace(refs=self._numbered(command.refs)) for command in commands]
         layout = ProgramImage(commands, self._regions, self._updates)
         made: list[Buffer] = []
         try:
-            made.append(device.allocate(layout.nbytes, f"program {self._label}"))
-            made.append(device.allocate(max(1, layout.state_nbytes), f"state of {self._label}"))
-            made.append(device.allocate(max(1, BINDING_SIZE * slots), "slot table"))
+            for nbytes, what in (
+                (layout.nbytes, f"program {label}"),
+                (max(1, layout.state_nbytes), f"state of {label}"),
+                (max(1, BINDING_SIZE * slots), "slot table"),
+            ):
+                made.append(Buffer.allocate(self._heap, nbytes, what))
         except BaseException:
             for buffer in made:
                 buffer.free()
@@ -160,7 +168,8 @@ class CommandBuffer:
         self._finished = True
         retained, self._retained = self._retained, {}
         return Program(
-            self._label,
+            self._families.executables,
+            label,
             image,
             state,
             table,
@@ -224,7 +233,7 @@ class CommandBuffer:
             bindable.check_alive()
             if word_of(access, usage) & ~bindable.allows:
                 refuse_use(where, bindable, access, usage)
-            if bindable.device is not self._device:
+            if bindable.heap is not self._heap:
                 raise InvalidArgument(f"{where}: {bindable!r} is another device's")
 
     def _check_counts(self, kernel: Kernel, counts_from: Buffer | Slot) -> None:
@@ -282,10 +291,10 @@ class CommandBuffer:
                 f"{kernel.name}: {counts} tiles; a region takes at most {TW_MAX_TILES:,}, "
                 "so use larger tiles or a barrier"
             )
-        if scratch > self._device.scratch:
+        if scratch > SCRATCH:
             raise InvalidArgument(
                 f"{kernel.name}: needs {scratch:,} bytes of scratch a thread, the device has "
-                f"{self._device.scratch:,}"
+                f"{SCRATCH:,}"
             )
         usage = Usage.TRANSFER if kernel is COPY or kernel is FILL else Usage.DISPATCH
         for binding, bindable in zip(kernel.bindings, bindings, strict=True):
@@ -295,7 +304,7 @@ class CommandBuffer:
             self._check(where, bindable, NEEDED[binding.access], usage)
         if counts_from is not None:
             self._check_counts(kernel, counts_from)
-        entry = self._device.kernel(entry or kernel)
+        entry = self._families.entry(entry or kernel)
         # Nothing below is refused, so that a command is recorded whole or not at all.
         refs = [
             self._ref(bindable, NEEDED[binding.access], usage)

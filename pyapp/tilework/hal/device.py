@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tilework.core.config import IMPORT_ALIGNMENT, SCRATCH
-from tilework.core.errors import DeviceLost, InvalidArgument, OutOfMemory, Unsupported
+from tilework.core.config import IMPORT_ALIGNMENT
+from tilework.core.errors import InvalidArgument, Unsupported
 from tilework.core.growing import Growth
 from tilework.hal._abi import THREAD_GENERATION, THREAD_TILES
 from tilework.hal.allocator import Allocator, Statistics
@@ -20,7 +20,8 @@ from tilework.hal.buffer import Buffer, Imported
 from tilework.hal.command_buffer import CommandBuffer
 from tilework.hal.drivers import open_driver
 from tilework.hal.executable import Entry, Executable, Executables
-from tilework.hal.library import kernel_module
+from tilework.hal.families import Families
+from tilework.hal.heap import Heap
 from tilework.hal.ring import Ring
 from tilework.hal.threads import Threads
 from tilework.hal.usage import Access, MemoryType, Usage, names
@@ -34,32 +35,22 @@ if TYPE_CHECKING:
     from tilework.hal.scheduler import Scheduler
     from tilework.hal.semaphore import Semaphore
 
-BUILDS = ("relaxed", "simd")
-
 
 class Device:
     """See `open_device`."""
 
     def __init__(self, driver: Driver, build: str, limit: int | None = None) -> None:
         self.driver = driver
-        self.scratch = SCRATCH
-        self.allocator = Allocator(driver.reserve, limit=limit)
-        self.executables = Executables(self)
-        self._families: dict[str, Executable] = {}
-        self._closed = False
-        self.copied_in = self.copied_out = 0  # bytes between the host's memory and the device's
-        self.imported = 0  # bytes of outside memory that buffers stand on
-        visible = driver.view(0, 0) is not None
-        self.memory = MemoryType.DEVICE | (MemoryType.HOST_VISIBLE if visible else MemoryType(0))
-        self._pool = Threads(self)
+        self.heap = Heap(driver, limit)
+        self.executables = Executables(self.heap, self._tell)
+        self.heap.spare = self.executables.settle  # regions of modules that are gone
+        self._pool = Threads(self.heap, self.executables.renewed)
         self._threads = self._pool.blocks
         self.ring = Ring(driver, self._pool)
         self._scheduling: tuple[Scheduler, Queue] | None = None
         self._making = threading.Lock()
         self._pool.start()
-        binary = kernel_module("processor", "simd")
-        self._families["processor"] = self.executables.load("processor", binary, processor=True)
-        self.build = self._choose(build)
+        self._families = Families(self.executables, driver, build)
         self._pool.start_workers()
 
     # -- what it is ----------------------------------------------------------------------------
@@ -73,8 +64,22 @@ class Device:
         return self.driver.threads
 
     @property
+    def memory(self) -> MemoryType:
+        """What all of the device's memory is."""
+        return self.heap.kind
+
+    @property
+    def allocator(self) -> Allocator:
+        return self.heap.allocator
+
+    @property
     def reason(self) -> str:
         return self.driver.reason
+
+    @property
+    def build(self) -> str:
+        """Of tilework's own kernels: "relaxed" or "simd"."""
+        return self._families.build
 
     @property
     def relaxed(self) -> bool:
@@ -102,11 +107,12 @@ class Device:
         """Bytes of device memory in use, reserved and at the peak; imported, copied, totals."""
         self.executables.settle()
         self._pool.settle()
+        heap = self.heap
         return replace(
-            self.allocator.statistics,
-            imported=self.imported,
-            copied_in=self.copied_in,
-            copied_out=self.copied_out,
+            heap.allocator.statistics,
+            imported=heap.imported,
+            copied_in=heap.copied_in,
+            copied_out=heap.copied_out,
         )
 
     async def ready(self, seconds: float = 30.0) -> bool:
@@ -132,29 +138,13 @@ class Device:
         `memory` is what it must be at least: Unsupported names the modes that have it. OutOfMemory
         says how much was asked, is free and lies in one piece.
         """
-        self._check_allocation(nbytes, label)
         if int(memory) & ~int(self.memory):  # arithmetic on flags is slow
             raise Unsupported(
                 f"{label or 'a buffer'}: memory that is {names(memory)} was asked for; {self.mode} "
                 f"mode has {names(self.memory)} (HOST_VISIBLE: inline, heap and the desktop; "
                 "IN_PLACE: by import_memory only)"
             )
-        address = self.take(nbytes, label)
-        return Buffer(
-            self, address, nbytes, label, usage=usage, access=access, memory=self.memory
-        )
-
-    def transient(
-        self,
-        nbytes: int,
-        label: str = "",
-        *,
-        usage: Usage = Usage.ALL,
-        access: Access = Access.ALL,
-    ) -> Buffer:
-        """For Queue.alloca: a buffer that has its memory from `stage` on."""
-        self._check_allocation(nbytes, label)
-        return Buffer(self, None, nbytes, label, usage=usage, access=access, memory=self.memory)
+        return Buffer.allocate(self.heap, nbytes, label, usage=usage, access=access)
 
     @property
     def imports(self) -> bool:
@@ -177,7 +167,7 @@ class Device:
         not see the host's memory; InvalidArgument for data that is not contiguous, not aligned to
         IMPORT_ALIGNMENT bytes, or read-only and to be written.
         """
-        self._check_open()
+        self.heap.check_open()
         if not self.imports:
             raise Unsupported(
                 f"{label or 'outside memory'} cannot be imported: in {self.mode} mode kernels do "
@@ -202,10 +192,10 @@ class Device:
             )
         memory = self.memory | MemoryType.IN_PLACE
         buffer = Buffer(
-            self, address, view.nbytes, label, usage=usage, access=access, memory=memory
+            self.heap, address, view.nbytes, label, usage=usage, access=access, memory=memory
         )
         buffer.imported = Imported(view, release)
-        self.imported += view.nbytes
+        self.heap.imported += view.nbytes
         return buffer
 
     def far(self, nbytes: int, label: str = "") -> Far:
@@ -216,28 +206,8 @@ class Device:
         """
         from tilework.hal.far import Far
 
-        self._check_open()
-        return Far(self, nbytes, label)
-
-    def _check_allocation(self, nbytes: int, label: str) -> None:
-        self._check_open()
-        if nbytes < 0:
-            raise InvalidArgument(f"{label or 'a buffer'}: {nbytes} bytes were asked for")
-
-    def take(self, nbytes: int, label: str) -> int:
-        """For Buffer: the address of a new span. OutOfMemory."""
-        try:
-            return self.allocator.allocate(nbytes, label)
-        except OutOfMemory:
-            # Regions of modules that are gone may be all that is missing.
-            if not self.executables.settle():
-                raise
-            return self.allocator.allocate(nbytes, label)
-
-    def release(self, address: int) -> None:
-        """For Buffer: gives a span back."""
-        if not self._closed:
-            self.allocator.release(address)
+        self.heap.check_open()
+        return Far(self.heap, self.executables, nbytes, label)
 
     # -- kernels -------------------------------------------------------------------------------
 
@@ -247,28 +217,19 @@ class Device:
         The same bytes are the same executable, which is then to be freed as often as it was
         loaded. InvalidExecutable says what is wrong with the bytes and what to do.
         """
-        self._check_open()
+        self.heap.check_open()
         return self.executables.load(name or "module", bytes(binary))
 
     def kernel(self, kernel: Kernel | Entry) -> Entry:
         """The loaded entry point of `kernel`; loads its family's module when first asked."""
-        if isinstance(kernel, Entry):
-            kernel.executable.check_alive()
-            if kernel.executable.device is not self:
-                raise InvalidArgument(f"{kernel.executable!r} is another device's")
-            return kernel
-        executable = self._families.get(kernel.family)
-        if executable is None:
-            binary = kernel_module(kernel.family, self.build)
-            executable = self._families[kernel.family] = self.load(binary, kernel.family)
-        return executable[kernel.name]
+        return self._families.entry(kernel)
 
     @property
     def closed(self) -> bool:
-        return self._closed
+        return self.heap.closed
 
-    def set_generation(self, generation: int) -> None:
-        """For `Executables`: this thread has carried out as many loads and unloads."""
+    def _tell(self, generation: int) -> None:
+        """This thread has carried out as many loads and unloads."""
         self._threads[0].write(struct.pack("<I", generation), THREAD_GENERATION)
 
     # -- work ----------------------------------------------------------------------------------
@@ -292,16 +253,16 @@ class Device:
                 from tilework.hal.scheduler import Scheduler
 
                 scheduler = Scheduler(self.driver, self.ring)
-                if self._closed:
+                if self.closed:
                     scheduler.close()
-                self.allocator.on_release = scheduler.fed
-                self._scheduling = scheduler, Queue(self, scheduler)
+                self.heap.allocator.on_release = scheduler.fed
+                self._scheduling = scheduler, Queue(self.heap, scheduler, self.command_buffer)
             return self._scheduling
 
     def command_buffer(self, label: str = "", growth: Growth | None = None) -> CommandBuffer:
         """A new command buffer to record into; with `growth` its numbers may be Growing."""
-        self._check_open()
-        return CommandBuffer(self, label, growth)
+        self.heap.check_open()
+        return CommandBuffer(self.heap, self._families, label, growth)
 
     def submit(self, program: Program, slots: Sequence[Buffer] = ()) -> None:
         """Runs `program` to its end on all ready threads, the calling one too.
@@ -309,8 +270,8 @@ class Device:
         `slots` are the buffers behind its Slots. KernelFailure names kernel, label and tile; the
         device works on after it. What is in flight on the queue runs before.
         """
-        if self._closed:
-            self._check_open()
+        if self.heap.closed:
+            self.heap.check_open()
         if self._scheduling is not None and self._scheduling[0].busy:
             self.queue.execute(program, slots).wait()
             return
@@ -331,27 +292,12 @@ class Device:
 
     def close(self) -> None:
         """Ends the threads; buffers and programs of this device can no longer be used."""
-        if not self._closed:
-            self._closed = True
+        if not self.heap.closed:
+            self.heap.closed = True
             if self._scheduling is not None:
                 self._scheduling[0].close()
             self.executables.close()
             self.driver.close()
-
-    # -- set-up --------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DeviceLost("the device is closed; open a new one")
-
-    def _choose(self, build: str) -> str:
-        if build in BUILDS:
-            return build
-        if build != "auto":
-            raise InvalidArgument(f"build is {build!r}; it is auto, relaxed or simd")
-        # One relaxed opcode makes an engine that lacks it refuse the whole module.
-        probe = kernel_module("gemm", "relaxed")
-        return "relaxed" if self.driver.accepts(probe) else "simd"
 
 
 def open_device(

@@ -14,6 +14,12 @@ from typing import Protocol, TypeAlias
 Data: TypeAlias = object
 
 
+def nbytes_of(data: Data) -> int:
+    """Bytes of host data; a JS typed array has no buffer protocol but says its length."""
+    length = getattr(data, "byteLength", None)
+    return int(length) if length is not None else memoryview(data).nbytes  # type: ignore[arg-type]
+
+
 class FarMemory(Protocol):
     """A second memory, which the host writes and one module imports; see `tilework.hal.far`."""
 

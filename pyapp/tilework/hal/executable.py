@@ -9,21 +9,21 @@ them out in that order.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from tilework.core.errors import DeviceLost, InvalidArgument, InvalidExecutable
 from tilework.core.scoped import Scoped
 from tilework.hal._abi import TW_ALIGNMENT
+from tilework.hal.buffer import Buffer
 from tilework.hal.module import Module, read_module, unshared
 from tilework.hal.table import Table
 
 if TYPE_CHECKING:
 
-    from tilework.hal.buffer import Buffer
-    from tilework.hal.device import Device
     from tilework.hal.driver import FarMemory
+    from tilework.hal.heap import Heap
     from tilework.hal.kernel import Kernel
 
 
@@ -97,9 +97,9 @@ class Executable(Scoped):
         return self._placed.region.nbytes
 
     @property
-    def device(self) -> Device | None:
-        """Where it is loaded; None once it was freed."""
-        return self._owner.device if self._owner is not None else None
+    def owner(self) -> Executables | None:
+        """The device's executables, of which it is one; None once it was freed."""
+        return self._owner
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -171,10 +171,14 @@ class _Leaving(NamedTuple):
 
 
 class Executables:
-    """What is loaded on a device, each module once. `table` has everybody's slots."""
+    """What is loaded on a device, each module once. `table` has everybody's slots.
 
-    def __init__(self, device: Device) -> None:
-        self.device = device
+    `tell` lets the submitting thread know how many changes it has carried out.
+    """
+
+    def __init__(self, heap: Heap, tell: Callable[[int], None]) -> None:
+        self._heap = heap
+        self._tell = tell
         self._loaded: dict[bytes, Executable] = {}  # by digest
         self._leaving: list[_Leaving] = []
         self.table = Table()
@@ -209,7 +213,7 @@ class Executables:
             executable.loads += 1
             return executable
         module = read_module(binary, name, far is not None)
-        driver = self.device.driver
+        driver = self._heap.driver
         if not driver.shared:
             binary = unshared(binary, module)
         self.settle()
@@ -242,10 +246,10 @@ class Executables:
         A worker that is late has yet to carry out the load, which writes initial data.
         """
         del self._loaded[executable.digest]
-        if self.device.closed:
+        if self._heap.closed:
             return
         generation = self.generation + 1
-        self.device.driver.unload(placed.first, placed.slots, generation)
+        self._heap.driver.unload(placed.first, placed.slots, generation)
         self._count(generation)
         self._leaving.append(_Leaving(generation, placed))
         self.settle()
@@ -253,8 +257,8 @@ class Executables:
     def confirm(self) -> None:
         """Before a submission while `unconfirmed`: DeviceLost when a worker could not load."""
         # First this, for a worker that fails from now on counts as one that has passed.
-        passed = self.device.driver.passed(self.generation)
-        said = self.device.driver.fault()
+        passed = self._heap.driver.passed(self.generation)
+        said = self._heap.driver.fault()
         if said:
             raise DeviceLost(
                 f"a worker could not carry out a load or unload, so its threads no longer agree "
@@ -269,7 +273,7 @@ class Executables:
     def settle(self) -> bool:
         """Gives back what every worker has let go; whether there was any."""
         before = len(self._leaving)
-        while self._leaving and self.device.driver.passed(self._leaving[0].generation):
+        while self._leaving and self._heap.driver.passed(self._leaving[0].generation):
             self._take_back(self._leaving.pop(0).placed)
         return len(self._leaving) < before
 
@@ -280,12 +284,12 @@ class Executables:
     def _count(self, generation: int) -> None:
         self.generation = generation
         self.unconfirmed = True
-        self.device.set_generation(generation)
+        self._tell(generation)
 
     def _place(self, name: str, module: Module) -> tuple[_Placed, int]:
         """A region and slots, and the address in the region where the data begins."""
         more = max(0, module.memory_alignment - TW_ALIGNMENT)
-        region = self.device.allocate(max(1, module.memory_size) + more, f"{name}'s data")
+        region = Buffer.allocate(self._heap, max(1, module.memory_size) + more, f"{name}'s data")
         slots = module.table_size + len(module.entries)
         address = -(-region.address // module.memory_alignment) * module.memory_alignment
         return _Placed(region, self.table.take(slots), slots), address

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from tilework.core.errors import InvalidArgument, OutOfRange, Unsupported
 from tilework.core.scoped import Scoped
 from tilework.hal._abi import TW_MOVE_TILE
-from tilework.hal.buffer import nbytes_of
-from tilework.hal.driver import Data
+from tilework.hal.driver import Data, nbytes_of
 from tilework.hal.far_module import KERNEL, far_module
 from tilework.hal.module import read_module, unshared
 
 if TYPE_CHECKING:
     from tilework.hal.buffer import Buffer
     from tilework.hal.command_buffer import CommandBuffer
-    from tilework.hal.device import Device
+    from tilework.hal.executable import Executables
+    from tilework.hal.heap import Heap
     from tilework.hal.program import Slot
 
 LARGEST = 1 << 32  # bytes; a device may have several
@@ -32,7 +32,7 @@ _numbers = itertools.count()  # two modules with the same bytes would be one exe
 class Far(Scoped):
     """Made by `Device.far`. `free`, or the end of a `with`, gives it back."""
 
-    def __init__(self, device: Device, nbytes: int, label: str) -> None:
+    def __init__(self, heap: Heap, executables: Executables, nbytes: int, label: str) -> None:
         self.nbytes = nbytes
         self.label = label or "far memory"
         if not 0 < nbytes <= LARGEST:
@@ -40,17 +40,17 @@ class Far(Scoped):
                 f"{self.label}: {nbytes:,} bytes; one has 1 to {LARGEST:,}, take several for more"
             )
         binary = far_module(next(_numbers))
-        driver = device.driver
+        driver = heap.driver
         seen = binary if driver.shared else unshared(binary, read_module(binary, "far", far=True))
         if not driver.accepts(seen):
             raise Unsupported(
                 f"{self.label}: this engine takes no module with two memories, so there is no "
                 "memory beside the device's; keep to what `Device.allocate` gives"
             )
-        self._device = device
+        self._heap = heap
         self._memory = driver.far(nbytes)
         try:
-            self._executable = device.executables.load(self.label, binary, far=self._memory)
+            self._executable = executables.load(self.label, binary, far=self._memory)
         except BaseException:
             self._memory.drop()
             raise
@@ -64,7 +64,7 @@ class Far(Scoped):
         nbytes = nbytes_of(data)
         self._check(offset, nbytes)
         self._memory.write(offset, data)
-        self._device.copied_in += nbytes
+        self._heap.copied_in += nbytes
 
     def copy_to(
         self, commands: CommandBuffer, target: Buffer | Slot, offset: int = 0, label: str = ""
@@ -84,7 +84,7 @@ class Far(Scoped):
 
         An engine gives the memory back when the last thread has let go of its module.
         """
-        if self._executable.device is not None:
+        if self._executable.owner is not None:
             self._executable.free()
             self._memory.drop()
 

@@ -39,8 +39,8 @@ def check_file(file: FileLike, offset: int, nbytes: int, *, writing: bool) -> No
 
 def read_file(file: FileLike, offset: int, target: Buffer) -> None:
     """Fills `target` from `file`. Fail when the file ends before; its own errors as they are."""
-    driver, address = target.device.driver, target.placed()
-    target.device.copied_in += target.nbytes
+    driver, address = target.heap.driver, target.placed()
+    target.heap.copied_in += target.nbytes
     if not hasattr(file, "readinto"):
         driver.write(address, memoryview(file).cast("B")[offset : offset + target.nbytes])
         return
@@ -60,8 +60,8 @@ def read_file(file: FileLike, offset: int, target: Buffer) -> None:
 
 def write_file(source: Buffer, file: FileLike, offset: int) -> None:
     """Writes `source` to `file`. The file's own errors as they are."""
-    driver, address = source.device.driver, source.placed()
-    source.device.copied_out += source.nbytes
+    driver, address = source.heap.driver, source.placed()
+    source.heap.copied_out += source.nbytes
     if not hasattr(file, "write"):
         target = memoryview(file).cast("B")[offset : offset + source.nbytes]
         driver.read_into(address, target)

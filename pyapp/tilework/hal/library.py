@@ -8,7 +8,7 @@ from pathlib import Path
 from tilework.core.errors import NoSuchFile
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_BUILDS = ("relaxed", "simd")
+BUILDS = ("relaxed", "simd")
 
 
 def _directories() -> list[Path]:

@@ -14,7 +14,6 @@ from tilework.core.scoped import Scoped
 from tilework.hal.usage import Access
 
 if TYPE_CHECKING:
-
     from tilework.hal.buffer import Buffer
 
 

@@ -15,7 +15,7 @@ from tilework.core.errors import DeviceLost, InvalidArgument, OutOfRange
 from tilework.core.growing import Growing, Growth
 from tilework.hal._abi import BINDING_FORMAT, BINDING_SIZE
 from tilework.hal.buffer import Buffer, refuse_use
-from tilework.hal.executable import Executable
+from tilework.hal.executable import Executable, Executables
 from tilework.hal.usage import Access, Usage, word_of
 
 
@@ -77,6 +77,7 @@ class Program:
 
     def __init__(
         self,
+        executables: Executables,
         label: str,
         image: Buffer,
         state: Buffer,
@@ -91,6 +92,7 @@ class Program:
         one_shot: bool = False,
         growth: GrowingImage | None = None,
     ) -> None:
+        self._executables = executables
         self.label = label
         self.image = image
         self.state = state
@@ -119,7 +121,7 @@ class Program:
         """
         if self._growth is None or self.in_flight:
             raise InvalidArgument(f"{self!r} does not grow, or is in flight")
-        self.image.device.driver.write(self.image.address, self._growth.at(values))
+        self.image.heap.driver.write(self.image.address, self._growth.at(values))
         for need in self._needs:
             need.nbytes = max([values[index] for index in need.ends], default=0)
         self.forget_bindings()  # the state has the commands' numbers as well
@@ -146,14 +148,13 @@ class Program:
             raise InvalidArgument(f"{self!r} is one-shot and was submitted before; record it again")
         if self._freed:
             raise DeviceLost(f"{self!r} was submitted after it was freed")
-        executables = self.image.device.executables
-        if executables.unconfirmed:
-            executables.confirm()
+        if self._executables.unconfirmed:
+            self._executables.confirm()
         if self.implicit or self._copies or len(slots) != len(self._needs):
             self._check(slots)
-        device = self.image.device
+        heap = self.image.heap
         for index, buffer in enumerate(slots):
-            if not buffer.lend(device, self._needs[index].nbytes, self._words[index]):
+            if not buffer.lend(heap, self._needs[index].nbytes, self._words[index]):
                 for lent in slots[:index]:
                     lent.let_go()
                 self._check(slots)  # raises
@@ -177,7 +178,7 @@ class Program:
                 )
             if self._words[index] & ~buffer.allows:
                 refuse_use(f"slot {index} of {self!r}", buffer, need.access, need.usage)
-            if buffer.device is not self.image.device:
+            if buffer.heap is not self.image.heap:
                 raise InvalidArgument(f"slot {index} of {self!r}: {buffer!r} is another device's")
         for buffer in self.implicit:
             buffer.check_alive()
@@ -197,12 +198,12 @@ class Program:
             return 0
         if not self._tables:
             size = max(1, BINDING_SIZE * len(spans))
-            self._tables.append(self.image.device.allocate(size, "slot table"))
+            self._tables.append(Buffer.allocate(self.image.heap, size, "slot table"))
         table = self._tables.pop()
         if spans:
             # By the driver, since the statistics count what is copied of the caller's data.
             packed = b"".join([BINDING_FORMAT.pack(*span) for span in spans])
-            table.device.driver.write(table.address, packed)
+            table.heap.driver.write(table.address, packed)
         self._bound = spans
         self._lent[table.address] = table
         return table.address

@@ -14,13 +14,14 @@ from tilework.hal.file import FileLike, check_file, read_file, write_file
 from tilework.hal.operation import Deferred, Kind, Operation
 from tilework.hal.scheduler import Scheduler
 from tilework.hal.semaphore import Points, points_of
+from tilework.hal.transient import Transient
 from tilework.hal.usage import Access, Usage
 
 if TYPE_CHECKING:
     from tilework.hal.buffer import Buffer
     from tilework.hal.command_buffer import CommandBuffer
-    from tilework.hal.device import Device
     from tilework.hal.executable import Entry
+    from tilework.hal.heap import Heap
     from tilework.hal.kernel import Kernel
     from tilework.hal.program import Program
 
@@ -37,9 +38,13 @@ class Queue:
     when Python next drives the queue: in a wait, an await or `Device.submit`.
     """
 
-    def __init__(self, device: Device, scheduler: Scheduler) -> None:
-        self._device = device
+    def __init__(
+        self, heap: Heap, scheduler: Scheduler, commands: Callable[[str], CommandBuffer]
+    ) -> None:
+        """`commands` gives a new command buffer, with that label."""
+        self._heap = heap
         self._scheduler = scheduler
+        self._commands = commands
 
     # -- programs ------------------------------------------------------------------------------
 
@@ -121,7 +126,7 @@ class Queue:
         access: Access = Access.ALL,
         wait: Points = None,
         signal: Points = None,
-    ) -> Buffer:
+    ) -> Transient:
         """A transient: a buffer that can be recorded and bound at once, and used after `signal`.
 
         It has its memory from now on if there is any, so that what depends on it can be pushed;
@@ -129,9 +134,9 @@ class Queue:
         is the handle to wait for or to cancel. OutOfMemory when all of the device's memory would
         not do; a blocking wait that only memory could end turns into the operation's OutOfMemory.
         """
-        if not self._device.allocator.within_limit(nbytes):
-            self._device.take(nbytes, label)  # raises
-        buffer = self._device.transient(nbytes, label, usage=usage, access=access)
+        if not self._heap.allocator.within_limit(nbytes):
+            self._heap.take(nbytes, label)  # raises
+        buffer = Transient(self._heap, nbytes, label, usage=usage, access=access)
         operation = Operation(
             self._scheduler,
             Kind.ORDER,
@@ -140,7 +145,7 @@ class Queue:
             points_of(signal),
             prepare=buffer.stage,
             action=buffer.commit,
-            kept=(partial(_abandon, buffer),),
+            kept=(buffer.abandon,),
         )
         buffer.operation = operation
         self._enqueue(operation)
@@ -153,7 +158,7 @@ class Queue:
         buffer stays what it was. InvalidArgument for what no alloca gave; DeviceLost the second
         time.
         """
-        if not buffer.transient or buffer.root is not buffer:
+        if not isinstance(buffer, Transient):
             raise InvalidArgument(f"dealloca: {buffer!r} is not from alloca; use free()")
         self._check_staying((buffer,))
         operation = Operation(
@@ -250,7 +255,8 @@ class Queue:
     def _check_staying(self, buffers: Iterable[Buffer]) -> None:
         """DeviceLost for a transient that was given to dealloca, unless that has failed."""
         for buffer in buffers:
-            leaving = buffer.root.leaving
+            root = buffer.root
+            leaving = root.leaving if isinstance(root, Transient) else None
             if leaving is not None and leaving.failure is None:
                 raise DeviceLost(f"{buffer!r} was used after it was given to dealloca")
 
@@ -278,7 +284,7 @@ class Queue:
         signal: Points,
     ) -> Operation:
         """A program of one command, which goes with its operation."""
-        commands = self._device.command_buffer(label)
+        commands = self._commands(label)
         record(commands)
         program = commands.finish()
         try:
@@ -313,9 +319,3 @@ class Queue:
             for let_go in kept:
                 let_go()
             raise
-
-
-def _abandon(buffer: Buffer) -> None:
-    """An alloca is over: if it has failed, nobody needs the memory."""
-    if buffer.operation is not None and buffer.operation.error is not None:
-        buffer.free()

@@ -23,10 +23,10 @@ from tilework.hal._abi import (
     TW_ALIGNMENT,
     TW_RING,
 )
+from tilework.hal.buffer import Buffer
 
 if TYPE_CHECKING:
-    from tilework.hal.buffer import Buffer
-    from tilework.hal.device import Device
+    from tilework.hal.heap import Heap
 
 RING_BYTES = QUEUE_SIZE + TW_RING * SUBMISSION_SIZE
 
@@ -34,10 +34,12 @@ RING_BYTES = QUEUE_SIZE + TW_RING * SUBMISSION_SIZE
 class Threads:
     """`queue` is a tw_queue and its ring; `blocks` are tw_thread | stack | scratch, by worker."""
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, heap: Heap, started: Callable[[], None]) -> None:
+        """`started` is called when workers have begun anew, who have yet to load everything."""
+        self._heap = heap
+        self._started = started
         self.queue = self._cleared(RING_BYTES, "queue")
-        self.blocks = [self._block(worker) for worker in range(device.driver.threads)]
+        self.blocks = [self._block(worker) for worker in range(heap.driver.threads)]
         self._leaving: list[tuple[Callable[[], bool], list[Buffer]]] = []
 
     @property
@@ -47,15 +49,15 @@ class Threads:
 
     def start(self) -> None:
         """Prepares the submitting thread."""
-        self._device.driver.start(self._stack_top(self.blocks[0]))
+        self._heap.driver.start(self._stack_top(self.blocks[0]))
 
     def start_workers(self) -> None:
         """Has the driver start all others on the queue."""
         for block in self.blocks[1:]:
-            self._device.driver.add_worker(
+            self._heap.driver.add_worker(
                 self.queue.address, block.address, self._stack_top(block)
             )
-        self._device.executables.renewed()
+        self._started()
 
     def stuck(self) -> tuple[int, int, tuple[int, int, int]] | None:
         """The first worker that is inside a kernel: (worker, command, tile)."""
@@ -69,10 +71,9 @@ class Threads:
     def renew(self) -> None:
         """Gives up on all workers: a new queue and new blocks; `start_workers` follows."""
         self.settle()
-        device = self._device
         queue = self._cleared(RING_BYTES, "queue")
         blocks = [self._block(worker, queue) for worker in range(1, len(self.blocks))]
-        gone = device.driver.abandon_workers()
+        gone = self._heap.driver.abandon_workers()
         self._leaving.append((gone, [self.queue, *self.blocks[1:]]))
         self.queue = queue
         self.blocks[1:] = blocks
@@ -88,13 +89,13 @@ class Threads:
         return bool(done)
 
     def _cleared(self, nbytes: int, label: str) -> Buffer:
-        buffer = self._device.allocate(nbytes, label)
-        self._device.driver.clear(buffer.address, nbytes)
+        buffer = Buffer.allocate(self._heap, nbytes, label)
+        self._heap.driver.clear(buffer.address, nbytes)
         return buffer
 
     def _block(self, worker: int, queue: Buffer | None = None) -> Buffer:
         buffer = self._cleared(THREAD_SIZE + STACK + SCRATCH, f"thread {worker}")
-        may_block = 1 if worker or self._device.driver.may_block else 0
+        may_block = 1 if worker or self._heap.driver.may_block else 0
         scratch = buffer.address + THREAD_SIZE + STACK
         address = (queue or self.queue).address
         buffer.write(struct.pack("<5I", address, worker, scratch, SCRATCH, may_block))

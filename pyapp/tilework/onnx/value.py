@@ -247,7 +247,7 @@ class OrtValue:
     def fed(self, device: Device) -> Any:
         """What a session on `device` is fed: what lies on another one comes by way of the host."""
         held = self._held
-        if isinstance(held, Resident) and held.device is not device:
+        if isinstance(held, Resident) and not held.lies_on(device):
             return held.read()
         return held
 

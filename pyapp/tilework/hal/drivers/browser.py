@@ -16,7 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import js
 import pyodide_js
@@ -26,12 +26,9 @@ from pyodide.ffi import JsException, JsProxy, to_js
 from tilework.core.config import STALE
 from tilework.core.errors import DeviceLost, InvalidExecutable, NoSuchFile, OutOfMemory, Unsupported
 from tilework.hal._abi import TW_ALIGNMENT
-from tilework.hal.buffer import nbytes_of
+from tilework.hal.driver import Data, FarMemory, nbytes_of
 from tilework.hal.drivers.visible import VisibleMemory
 from tilework.hal.library import script
-
-if TYPE_CHECKING:
-    from tilework.hal.driver import Data, FarMemory
 
 _PAGE = 65536
 _MAX_BYTES = 65536 * _PAGE
