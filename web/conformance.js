@@ -21,7 +21,9 @@ function row(cells) {
   cells.forEach((text, index) => {
     const cell = document.createElement(index === 0 ? "th" : "td");
     if (index === 0) cell.scope = "row";
-    cell.textContent = String(text);
+    // A long name breaks behind its dots and underscores.
+    const words = String(text).split(/(?<=[._])/);
+    cell.append(...words.flatMap((word) => [word, document.createElement("wbr")]));
     line.append(cell);
   });
   return line;
