@@ -18,7 +18,8 @@ uint32_t f32_gru_gates(const tw_dispatch *d, const tw_tile *t) {
   const float *bias = tw_present(d, F32_GRU_GATES_BIAS) ? TW_DATA(float, d, F32_GRU_GATES_BIAS) : 0;
   tw_sums sums[2];
   tw_walk w =
-      tw_walk_of(d, t, 3, F32_GRU_GATES_FED, F32_GRU_GATES_H, F32_GRU_GATES_Z, F32_GRU_GATES_Z);
+      tw_walk_of(d, t, 3, F32_GRU_GATES_FED, F32_GRU_GATES_H, F32_GRU_GATES_Z, F32_GRU_GATES_Z, 0);
+  int usual = tw_usual(p);
   while (tw_next(&w)) {
     tw_products(p, h, TW_DATA(float, d, F32_GRU_GATES_PACKED), bias, 0, 2, &w.part, sums);
     for (uint32_t i = 0; i < w.part.rows; i++) {
@@ -28,9 +29,9 @@ uint32_t f32_gru_gates(const tw_dispatch *d, const tw_tile *t) {
         size_t at = row * hidden + unit;
         const float *own = fed + row * 3 * hidden + unit;
         const float *sum = sums[0] + i * TW_PANEL + j;
-        v128_t z = tw_f(p, wasm_f32x4_add(tw_some(own, n), tw_load(sum)));
+        v128_t z = tw_f(p, usual, wasm_f32x4_add(tw_some(own, n), tw_load(sum)));
         sum += TW_ROWS * TW_PANEL;
-        v128_t r = tw_f(p, wasm_f32x4_add(tw_some(own + hidden, n), tw_load(sum)));
+        v128_t r = tw_f(p, usual, wasm_f32x4_add(tw_some(own + hidden, n), tw_load(sum)));
         tw_put(TW_DATA(float, d, F32_GRU_GATES_Z) + at, z, n);
         tw_put(TW_DATA(float, d, F32_GRU_GATES_RESET_H) + at,
                wasm_f32x4_mul(r, tw_some(h + at, n)), n);

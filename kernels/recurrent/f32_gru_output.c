@@ -22,19 +22,23 @@ uint32_t f32_gru_output(const tw_dispatch *d, const tw_tile *t) {
   tw_sums sums[1];
   tw_walk w =
       tw_walk_of(d, t, 3, F32_GRU_OUTPUT_FED, F32_GRU_OUTPUT_H, F32_GRU_OUTPUT_NEXT_H,
-                 F32_GRU_OUTPUT_Y);
+                 F32_GRU_OUTPUT_Y, tw_lens(d, F32_GRU_OUTPUT_LENS));
+  int usual = tw_usual(p);
   while (tw_next(&w)) {
     tw_products(p, reset, TW_DATA(float, d, F32_GRU_OUTPUT_PACKED), bias, 2, 1, &w.part, sums);
     for (uint32_t i = 0; i < w.part.rows; i++) {
       uint32_t row = w.part.row + i;
-      int rests = tw_rests(d, F32_GRU_OUTPUT_LENS, &w, row);
+      if (tw_rests(&w, row)) {
+        tw_stay(&w, row);
+        continue;
+      }
       for (uint32_t j = 0; j < w.part.width; j += 4) {
         uint32_t n = w.part.width - j, unit = w.part.unit + j;
         size_t at = row * hidden + unit;
         v128_t own = tw_some(w.fed + (row * 3 + 2) * hidden + unit, n);
-        v128_t fresh = tw_g(p, wasm_f32x4_add(own, tw_load(sums[0] + i * TW_PANEL + j)));
+        v128_t fresh = tw_g(p, usual, wasm_f32x4_add(own, tw_load(sums[0] + i * TW_PANEL + j)));
         v128_t old = tw_some(w.h + at, n), z = tw_some(update + at, n);
-        tw_keep(&w, at, n, tw_mix(z, fresh, old), old, rests);
+        tw_keep(&w, at, n, tw_mix(z, fresh, old));
       }
     }
   }

@@ -9,6 +9,57 @@
 // rows' states.
 #include "gru.h"
 
+// `vectors` times four units of a row from unit j of the part on; the last has n. `usual` and `vectors`
+// are constants where this is inlined.
+TW_INLINE void cell(const tw_walk *w, const tw_sums *sums, uint32_t row, uint32_t j, uint32_t n,
+                    int usual, int vectors) {
+  const step_params *p = w->p;
+  size_t hidden = p->hidden;
+  uint32_t unit = w->part.unit + j, line = (row - w->part.row) * TW_PANEL + j;
+  size_t at = row * hidden + unit;
+  const float *own = w->fed + row * 3 * hidden + unit;
+  v128_t z[2], r[2];
+  TW_UNROLLED for (int v = 0; v < vectors; v++) {
+    const float *sum = sums[0] + line + 4 * v, *fed = own + 4 * v;
+    z[v] = tw_f(p, usual, wasm_f32x4_add(tw_some(fed, n), tw_load(sum)));
+    sum += TW_ROWS * TW_PANEL;
+    r[v] = tw_f(p, usual, wasm_f32x4_add(tw_some(fed + hidden, n), tw_load(sum)));
+  }
+  TW_UNROLLED for (int v = 0; v < vectors; v++) {
+    v128_t fed = tw_some(own + 2 * hidden + 4 * v, n);
+    v128_t fresh = tw_g(p, usual, tw_madd(r[v], tw_load(sums[2] + line + 4 * v), fed));
+    tw_keep(w, at + 4 * v, n, tw_mix(z[v], fresh, tw_some(w->h + at + 4 * v, n)));
+  }
+}
+
+static __attribute__((noinline)) void usual_pair(const tw_walk *w, const tw_sums *sums,
+                                                 uint32_t row) {
+  cell(w, sums, row, 0, 4, 1, 2);
+}
+static __attribute__((noinline)) void usual_one(const tw_walk *w, const tw_sums *sums,
+                                                uint32_t row, uint32_t j, uint32_t n) {
+  cell(w, sums, row, j, n, 1, 1);
+}
+static __attribute__((noinline)) void any_one(const tw_walk *w, const tw_sums *sums, uint32_t row,
+                                              uint32_t j, uint32_t n) {
+  cell(w, sums, row, j, n, 0, 1);
+}
+
+// What is done with the sums of a part.
+static void finish(const tw_walk *w, const tw_sums *sums, int usual) {
+  for (uint32_t i = 0; i < w->part.rows; i++) {
+    uint32_t row = w->part.row + i;
+    if (tw_rests(w, row)) {
+      tw_stay(w, row);
+    } else if (usual && w->part.width == TW_PANEL) {
+      usual_pair(w, sums, row);
+    } else {
+      for (uint32_t j = 0; j < w->part.width; j += 4)
+        (usual ? usual_one : any_one)(w, sums, row, j, w->part.width - j);
+    }
+  }
+}
+
 uint32_t f32_gru_step(const tw_dispatch *d, const tw_tile *t) {
   const step_params *p = d->params;
   if (!tw_step_valid(p)) return TW_INVALID_PARAMS;
@@ -16,31 +67,15 @@ uint32_t f32_gru_step(const tw_dispatch *d, const tw_tile *t) {
       !tw_state_holds(d, p, F32_GRU_STEP_H) || !tw_state_holds(d, p, F32_GRU_STEP_NEXT_H) ||
       !tw_results_hold(d, p, F32_GRU_STEP_Y) || !tw_lens_hold(d, p, F32_GRU_STEP_LENS))
     return TW_BINDING_TOO_SHORT;
-  size_t hidden = p->hidden;
+  if (!tw_scratch_fits(p, t)) return TW_SCRATCH_TOO_SMALL;
   const float *bias = tw_present(d, F32_GRU_STEP_BIAS) ? TW_DATA(float, d, F32_GRU_STEP_BIAS) : 0;
   tw_sums sums[3];
-  if (!tw_scratch_fits(p, t)) return TW_SCRATCH_TOO_SMALL;
-  tw_walk w =
-      tw_walk_of(d, t, 3, F32_GRU_STEP_FED, F32_GRU_STEP_H, F32_GRU_STEP_NEXT_H, F32_GRU_STEP_Y);
+  tw_walk w = tw_walk_of(d, t, 3, F32_GRU_STEP_FED, F32_GRU_STEP_H, F32_GRU_STEP_NEXT_H,
+                         F32_GRU_STEP_Y, tw_lens(d, F32_GRU_STEP_LENS));
+  int usual = tw_usual(p);
   while (tw_next(&w)) {
     tw_products(p, w.h, TW_DATA(float, d, F32_GRU_STEP_PACKED), bias, 0, 3, &w.part, sums);
-    for (uint32_t i = 0; i < w.part.rows; i++) {
-      uint32_t row = w.part.row + i;
-      int rests = tw_rests(d, F32_GRU_STEP_LENS, &w, row);
-      for (uint32_t j = 0; j < w.part.width; j += 4) {
-        uint32_t n = w.part.width - j, unit = w.part.unit + j;
-        size_t at = row * hidden + unit;
-        const float *own = w.fed + row * 3 * hidden + unit;
-        const float *sum = sums[0] + i * TW_PANEL + j;
-        v128_t old = tw_some(w.h + at, n);
-        v128_t z = tw_f(p, wasm_f32x4_add(tw_some(own, n), tw_load(sum)));
-        sum += TW_ROWS * TW_PANEL;
-        v128_t r = tw_f(p, wasm_f32x4_add(tw_some(own + hidden, n), tw_load(sum)));
-        sum += TW_ROWS * TW_PANEL;
-        v128_t fresh = tw_g(p, tw_madd(r, tw_load(sum), tw_some(own + 2 * hidden, n)));
-        tw_keep(&w, at, n, tw_mix(z, fresh, old), old, rests);
-      }
-    }
+    finish(&w, sums, usual);
   }
   return TW_OK;
 }

@@ -19,17 +19,22 @@ uint32_t f32_rnn_step(const tw_dispatch *d, const tw_tile *t) {
   tw_sums sums[1];
   if (!tw_scratch_fits(p, t)) return TW_SCRATCH_TOO_SMALL;
   tw_walk w =
-      tw_walk_of(d, t, 1, F32_RNN_STEP_FED, F32_RNN_STEP_H, F32_RNN_STEP_NEXT_H, F32_RNN_STEP_Y);
+      tw_walk_of(d, t, 1, F32_RNN_STEP_FED, F32_RNN_STEP_H, F32_RNN_STEP_NEXT_H, F32_RNN_STEP_Y,
+                 tw_lens(d, F32_RNN_STEP_LENS));
+  int tanh = p->f == RECURRENT_FUNCTION_TANH && p->clip == __builtin_inff();
   while (tw_next(&w)) {
     tw_products(p, w.h, TW_DATA(float, d, F32_RNN_STEP_PACKED), bias, 0, 1, &w.part, sums);
     for (uint32_t i = 0; i < w.part.rows; i++) {
       uint32_t row = w.part.row + i;
-      int rests = tw_rests(d, F32_RNN_STEP_LENS, &w, row);
+      if (tw_rests(&w, row)) {
+        tw_stay(&w, row);
+        continue;
+      }
       for (uint32_t j = 0; j < w.part.width; j += 4) {
         size_t at = (size_t)row * p->hidden + w.part.unit + j;
         uint32_t n = w.part.width - j;
         v128_t x = wasm_f32x4_add(tw_some(w.fed + at, n), tw_load(sums[0] + i * TW_PANEL + j));
-        tw_keep(&w, at, n, tw_f(p, x), tw_some(w.h + at, n), rests);
+        tw_keep(&w, at, n, tanh ? tw_tanh(x) : tw_f(p, 0, x));
       }
     }
   }

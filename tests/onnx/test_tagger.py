@@ -38,15 +38,22 @@ def test_tagger(kind: str, batch: int, steps: int, threads: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "threads", "dispatches"),
-    # On two threads each direction of a layer is one dispatch, in a tile; on four each step is cut.
-    [("LSTM", 1, 4), ("GRU", 2, 4), ("LSTM", 2, 4), ("LSTM", 4, 4 * 30)],
+    ("kind", "threads", "hidden", "dispatches"),
+    # On two threads each direction of a layer is one dispatch, in a tile; on four each step is cut,
+    # unless there is too little to do.
+    [
+        ("LSTM", 1, 160, 4),
+        ("GRU", 2, 160, 4),
+        ("LSTM", 2, 160, 4),
+        ("LSTM", 4, 160, 4 * 30),
+        ("LSTM", 4, 20, 4),
+    ],
 )
 def test_all_steps_are_one_dispatch_where_directions_occupy_the_threads(
-    kind: str, threads: int, dispatches: int
+    kind: str, threads: int, hidden: int, dispatches: int
 ) -> None:
     x = np.random.default_rng(0).standard_normal((1, 30, 12), np.float32)
-    text = compared(tagger(kind, 12, 20), x, threads)
+    text = compared(tagger(kind, 12, hidden), x, threads)
     assert text.count(f"f32_{kind.lower()}_step ") == dispatches
 
 

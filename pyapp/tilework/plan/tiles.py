@@ -156,17 +156,20 @@ def recurrent_tiles(
     """Tiles of a layer of `ways` directions, which run side by side.
 
     A tile that goes through all steps (if the cell can, `whole`) keeps its weights in its core's
-    cache and waits for nobody; so where sequences and directions occupy the threads. Else each step
-    is cut: few sequences are bound by reading the weights, so into less than a product's tiles.
+    cache and waits for nobody; so where sequences and directions occupy the threads, and where a
+    step is too little to be shared. Else each step is cut: few sequences are bound by reading the
+    weights, so into less than a product's tiles.
     """
     panels = -(-hidden // PANEL)
+    work = batch * gates * hidden * hidden
     parts = -(-threads // ways)
+    if work < 2 * _LEAST_STEP:
+        parts = min(parts, batch)
     if whole and parts <= batch:
         rows = min(_evenly(batch, parts, 1), SCRATCH // (4 * hidden))
         if rows > 0:
             return RecurrentTiles(panels, rows, True, 4 * rows * hidden)
     tile_rows = _evenly(batch, max(1, round(batch / _TILE_M)), ROWS)
-    work = batch * gates * hidden * hidden
     wanted = min(2 * threads, max(1, work // _LEAST_STEP)) if threads > 1 else 1
     return RecurrentTiles(-(-panels // min(wanted, panels)), tile_rows, False, 0)
 
