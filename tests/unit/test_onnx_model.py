@@ -141,6 +141,14 @@ def test_identities_vanish_but_outputs_keep_their_names() -> None:
     assert {name: r.tolist() for name, r in results.items()} == {n: [0, 1] for n in "yzb"}
 
 
+def test_an_output_may_be_a_name_only() -> None:
+    """So people look inside a model: its dtype is then what the operators say."""
+    named = [helper.make_empty_tensor_value_info(name) for name in ("y", "same", "where")]
+    nodes = [RELU, node("Identity", ["y"], ["same"]), node("ArgMax", ["y"], ["where"])]
+    loaded = load_graph(model(nodes, outputs=named))
+    assert [output.dtype for output in loaded.graph.outputs] == [FLOAT32, FLOAT32, INT64]
+
+
 def test_nodes_may_stand_in_any_order() -> None:
     """onnxruntime sorts what it loads; its float16 converter writes the first casts last."""
     inner = helper.make_graph([node("Neg", ["late"], ["z"])], "branch", [], [value("z", None)])
@@ -293,6 +301,12 @@ CONTRADICTIONS: list[tuple[str, type[TileworkError], bytes, str]] = [
         InvalidGraph,
         model([RELU], [helper.make_empty_tensor_value_info("x")]),
         "input 'x': has no type",
+    ),
+    (
+        "output that nobody makes, without a type",
+        InvalidGraph,
+        model([RELU], outputs=[helper.make_empty_tensor_value_info("z")]),
+        "output 'z'",
     ),
     (
         "opset too old",

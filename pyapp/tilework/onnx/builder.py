@@ -13,7 +13,7 @@ from tilework.core import errors
 from tilework.core.config import MESSAGE_DEPTH
 from tilework.core.dtypes import from_onnx
 from tilework.core.errors import InvalidArgument, InvalidGraph, TileworkError
-from tilework.ir.graph import Constant, Graph, Value
+from tilework.ir.graph import UNTYPED, Constant, Graph, Value
 from tilework.ir.verifier import verify
 from tilework.onnx.attributes import attribute_value
 from tilework.onnx.context import Context, Inner, OnnxNode
@@ -24,7 +24,7 @@ from tilework.onnx.ops.table import SETTLED, SETTLED_OPSET
 from tilework.onnx.order import in_order
 from tilework.onnx.proto import GraphProto, NodeProto
 from tilework.onnx.tensors import Stored, read_tensor
-from tilework.onnx.types import read_declared, read_inner, read_value
+from tilework.onnx.types import read_declared, read_inner, read_output, read_value, untyped
 
 # From this IR version on an initializer that is also an input can be overridden by the caller.
 OVERRIDABLE_FROM = 4
@@ -62,10 +62,13 @@ class Builder:
                 if one.name in stored:
                     defaults[one.name] = stored.pop(one.name).constant
         inputs = tuple(read_value(value, "input") for value in fed)
-        outputs = tuple(read_value(value, "output") for value in proto.output)
+        outputs = tuple(map(read_output, proto.output))
         scope = _Scope(proto, inputs, outputs, stored, nodes, self._external)
         self._translate(scope, nodes)
         graph = scope.finish()
+        for output in graph.outputs:
+            if output.dtype is UNTYPED:
+                raise untyped(f"output '{output.name}'")
         verify(graph)
         return graph, defaults
 

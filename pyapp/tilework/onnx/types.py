@@ -18,9 +18,24 @@ def read_value(proto: ValueInfoProto, role: str) -> Value:
     if tensor is None:
         if proto.type is not None and proto.type.has("sparse_tensor_type"):
             raise errors.NotImplemented(f"{where}: type sparse_tensor is not supported")
-        raise InvalidGraph(f"{where}: has no type")
+        raise untyped(where)
     dtype = from_onnx(tensor.elem_type, where)
     return Value(proto.name, dtype, _extents(tensor, where), wraps)
+
+
+def read_output(proto: ValueInfoProto) -> Value:
+    """As `read_value`, of an output; one whose name only is given is what the graph makes of it.
+
+    That is how people look at what is inside a model: they append a name to its outputs.
+    """
+    if proto.name and proto.type is None:
+        return Value(proto.name, UNTYPED, None)
+    return read_value(proto, "output")
+
+
+def untyped(where: str) -> InvalidGraph:
+    """The error of a value of the graph's whose type nothing tells."""
+    return InvalidGraph(f"{where}: has no type")
 
 
 def read_inner(proto: ValueInfoProto, role: str, like: Value | None = None) -> Value:
