@@ -7,7 +7,8 @@
                                           the HAL's and the kernels' suites in every engine and mode
     python3 build.py conformance --suite onnx [--engine desktop] [--only 'test_cast*'] [--json FILE]
                                           ONNX's backend suite, in Chromium on two threads
-    python3 build.py bench [--json FILE]  tilework beside onnxruntime-web in one page
+    python3 build.py bench [--engine firefox] [--json FILE]
+                                          tilework beside onnxruntime-web in one page
     python3 build.py soak --loads 1000 [--page]
                                           modules that come and go under load, for long
     python3 build.py fuzz --models 100000 --seed 1 [--page]

@@ -1,10 +1,10 @@
-"""Measures tilework beside onnxruntime-web in one Chromium page and writes the figures.
+"""Measures tilework beside onnxruntime-web in one page of a browser and writes the figures.
 
 Owns the cases, the folder that the page is served from (build/bench/site) and the statistics;
 web/bench/ takes the times. Run by `python3 build.py bench`, which has built everything before.
 
     python -m tools.bench [--json FILE] [--only PATTERN] [--threads 1 2] [--seconds S]
-                          [--sides tilework peer] [--check]
+                          [--engine chromium] [--sides tilework peer] [--check]
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import os
 import shutil
 import statistics
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import onnx
-from playwright.sync_api import Page
 
 from tools import fetch
 from tools.bench_models import (
@@ -35,12 +35,14 @@ from tools.bench_models import (
     matmul_integer_model,
     matmul_model,
 )
-from tools.browser import open_site
+from tools.engines import ENGINES, EnginePage
 from tools.minilm import write_pieces
 from tools.project import BUILD, DIST, ROOT, BuildError, files_below, remove, replace_file
 from tools.quantised import DATA_NAME, make_quantised, save_apart
+from tools.web_host import static_host
 from tools.wheel import wheel_name
 
+SHARED = ("chromium", "firefox")  # the engines here that share memory among threads
 FOLDER = BUILD / "bench"
 SITE = FOLDER / "site"
 PEER = f"onnxruntime-web {fetch.ONNXRUNTIME.version}"
@@ -216,9 +218,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     print(f"tilework beside {PEER}; milliseconds, medians of interleaved runs", flush=True)
     for threads in options.threads:
-        with open_site(SITE) as page:
-            page.goto("http://localhost/bench/")
-            page.wait_for_function("globalThis.bench !== undefined")
+        with _page(options.engine) as page:
             idle = control(page, "")
             opening = {"threads": threads, "sides": options.sides, "device": True}
             told = page.evaluate("o => bench.open(o)", opening)
@@ -237,7 +237,20 @@ def measure(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def control(page: Page, after: str) -> float:
+@contextmanager
+def _page(engine: str) -> Iterator[EnginePage]:
+    """The bench's page in that browser. BuildError says what the machine lacks for it."""
+    absent = ENGINES[engine].absent()
+    if absent:
+        packages = " ".join(ENGINES[engine].packages())
+        raise BuildError(f"{engine}: {absent}; its Debian packages: {packages}")
+    with ENGINES[engine].open(static_host(SITE, isolated=True)) as page:
+        page.goto("/bench/")
+        page.wait_for("() => globalThis.bench !== undefined", 60)
+        yield page
+
+
+def control(page: EnginePage, after: str) -> float:
     """The control's least time: equal ones say that the side `after` sleeps between its turns."""
     options = {"repeat": 25, "after": after}
     return float(min(page.evaluate("o => bench.control(o)", options)))
@@ -249,7 +262,7 @@ _HEAD = (
 )
 
 
-def compare(page: Page, case: Row, threads: int, both: bool) -> Row:
+def compare(page: EnginePage, case: Row, threads: int, both: bool) -> Row:
     """One case of one thread count, as a row of the report."""
     found = page.evaluate("c => bench.compare(c)", case)
     ours, theirs = found["tilework"], found["peer"]
@@ -303,9 +316,7 @@ def figures(options: argparse.Namespace) -> list[Row]:
         if name == "wheel_gz_bytes":
             value, more = wheel_bytes(), {}
         else:
-            with open_site(SITE) as page:
-                page.goto("http://localhost/bench/")
-                page.wait_for_function("globalThis.bench !== undefined")
+            with _page(options.engine) as page:
                 device = name != "load_ms"  # which begins before tilework is imported
                 opening = {"threads": 2, "sides": ["tilework"], "device": device}
                 opening["memory"] = "heap" if name in IN_HEAP else "own"
@@ -360,6 +371,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="build.py bench")
     parser.add_argument("--json", type=Path, help="write the rows as a list to this file")
     parser.add_argument("--only", nargs="*", default=[], help="cases, e.g. 'matmul_*' dispatch")
+    parser.add_argument("--engine", default=SHARED[0], choices=SHARED)
     parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
     parser.add_argument("--seconds", type=float, default=2.5, help="of measuring, a case")
     parser.add_argument("--sides", nargs="*", default=["tilework", "peer"])
