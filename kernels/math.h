@@ -178,6 +178,19 @@ TW_INLINE v128_t tw_sigmoid(v128_t x) {
   return wasm_f32x4_div(one, wasm_f32x4_add(one, e));
 }
 
+// x / (1 + e^(-alpha x)): SiLU, and with alpha 1.702 quick GELU.
+TW_INLINE v128_t tw_silu(v128_t x, v128_t alpha) {
+  v128_t low = tw_splat(-88.9f), one = tw_splat(1.0f);  // as of the sigmoid
+  v128_t scaled = wasm_f32x4_pmin(wasm_f32x4_mul(x, alpha), tw_splat(87.0f));
+  v128_t e = tw_exp_moderate(wasm_f32x4_neg(wasm_f32x4_pmax(scaled, low)));
+  return wasm_f32x4_div(x, wasm_f32x4_add(one, e));
+}
+
+// alpha x + beta within 0 .. 1. NaN in is NaN out: pmin and pmax keep it where x is first.
+TW_INLINE v128_t tw_hard_sigmoid(v128_t x, v128_t alpha, v128_t beta) {
+  return wasm_f32x4_pmin(wasm_f32x4_pmax(tw_madd(x, alpha, beta), tw_splat(0)), tw_splat(1));
+}
+
 // x (1 + erf(x / sqrt 2)) / 2 as max(x, 0) - |x| 2^-Q(|x|), Q a fit of -log2(erfc(t / sqrt 2) / 2):
 // one branch and no division. At most 4 ulp for x > 0; below 0, where the sum of the formula
 // cancels, the error is absolute, at most 1.5e-7 |x|. 3.5 ns a vector, 4.5 with constants that are

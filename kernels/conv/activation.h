@@ -2,31 +2,22 @@
 #ifndef TW_CONV_ACTIVATION_H
 #define TW_CONV_ACTIVATION_H
 #include "conv.h"
-#include "math.h"
+#include "epilogue.h"
 
 typedef struct activation {
   conv_activation kind;
   v128_t alpha, beta;
 } activation;
 
-TW_INLINE v128_t tw_hard_sigmoid(v128_t x, v128_t alpha, v128_t beta) {
-  return wasm_f32x4_pmin(wasm_f32x4_pmax(tw_madd(x, alpha, beta), tw_splat(0)), tw_splat(1));
-}
-
-// NaN in is NaN out: pmin and pmax keep it where x is their first operand.
+// NaN in is NaN out, as in epilogue.h.
 TW_INLINE v128_t activate(v128_t x, const activation *a) {
   switch (a->kind) {
-    case CONV_ACTIVATION_RELU: return wasm_f32x4_pmax(x, tw_splat(0));
+    TW_ACTIVATIONS(CONV, x);
     case CONV_ACTIVATION_LEAKY_RELU:
       return wasm_v128_bitselect(wasm_f32x4_mul(x, a->alpha), x,
                                  wasm_f32x4_lt(x, tw_splat(0)));
     case CONV_ACTIVATION_CLIP: return wasm_f32x4_pmin(wasm_f32x4_pmax(x, a->alpha), a->beta);
-    case CONV_ACTIVATION_SIGMOID: return tw_sigmoid(x);
-    case CONV_ACTIVATION_SILU: return wasm_f32x4_mul(x, tw_sigmoid(x));
-    case CONV_ACTIVATION_HARD_SWISH:
-      return wasm_f32x4_mul(x, tw_hard_sigmoid(x, tw_splat(1.0f / 6), tw_splat(0.5f)));
     case CONV_ACTIVATION_HARD_SIGMOID: return tw_hard_sigmoid(x, a->alpha, a->beta);
-    case CONV_ACTIVATION_TANH: return tw_tanh(x);
     default: return x;
   }
 }

@@ -40,7 +40,7 @@ TW_INLINE void planes(const affine_params *p, const activation *a, const float *
 
 uint32_t f32_affine(const tw_dispatch *d, const tw_tile *t) {
   const affine_params *p = d->params;
-  if (p->tile_lines == 0 || p->activation > CONV_ACTIVATION_TANH || p->channels == 0)
+  if (p->tile_lines == 0 || p->activation > CONV_ACTIVATION_QUICK_GELU || p->channels == 0)
     return TW_INVALID_PARAMS;
   uint64_t lines = (uint64_t)p->outer * (p->inner == 1 ? 1 : p->channels);
   uint64_t each = p->inner == 1 ? p->channels : p->inner;

@@ -183,7 +183,7 @@ uint32_t f32_conv(const tw_dispatch *d, const tw_tile *t) {
   const conv_params *p = d->params;
   space s = SPACE_OF(p);
   if (p->tile_pixels == 0 || p->tile_filters == 0 || p->tile_filters % TW_PANEL ||
-      p->activation > CONV_ACTIVATION_TANH || p->channels == 0 || !space_valid(&s))
+      p->activation > CONV_ACTIVATION_QUICK_GELU || p->channels == 0 || !space_valid(&s))
     return TW_INVALID_PARAMS;
   uint64_t taps = pixels_of(1, s.kernel), k = taps * p->channels;
   uint64_t pixels = pixels_of(p->batch, s.output), inputs = pixels_of(p->batch, s.input);

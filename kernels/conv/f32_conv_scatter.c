@@ -41,7 +41,7 @@ static void add(const conv_scatter_params *p, float *y, const float *from, size_
 uint32_t f32_conv_scatter(const tw_dispatch *d, const tw_tile *t) {
   const conv_scatter_params *p = d->params;
   space s = SPACE_OF(p);
-  if (p->tile_rows == 0 || p->activation > CONV_ACTIVATION_TANH || p->group_channels == 0 ||
+  if (p->tile_rows == 0 || p->activation > CONV_ACTIVATION_QUICK_GELU || p->group_channels == 0 ||
       p->channels % p->group_channels || !space_valid(&s))
     return TW_INVALID_PARAMS;
   uint64_t taps = pixels_of(1, s.kernel), inputs = pixels_of(p->batch, s.input);

@@ -137,7 +137,7 @@ static __attribute__((noinline)) void one(const row *r, uint32_t o, taps w) {
 uint32_t f32_depthwise(const tw_dispatch *d, const tw_tile *t) {
   const conv_params *p = d->params;
   space s = SPACE_OF(p);
-  if (p->tile_pixels == 0 || p->activation > CONV_ACTIVATION_TANH || p->channels != 1 ||
+  if (p->tile_pixels == 0 || p->activation > CONV_ACTIVATION_QUICK_GELU || p->channels != 1 ||
       p->filters != 1 || !space_valid(&s))
     return TW_INVALID_PARAMS;
   uint64_t taps = pixels_of(1, s.kernel), panels = ((uint64_t)p->groups + 7) / 8;

@@ -120,7 +120,7 @@ uint32_t f32_winograd(const tw_dispatch *d, const tw_tile *t) {
   const conv_params *p = d->params;
   squares s = {p, (p->output[1] + SQUARE - 1) / SQUARE, (p->output[2] + SQUARE - 1) / SQUARE};
   if (p->tile_pixels == 0 || p->tile_filters == 0 || p->tile_filters % TW_PANEL ||
-      p->activation > CONV_ACTIVATION_TANH || p->channels == 0 || p->channels % 4 ||
+      p->activation > CONV_ACTIVATION_QUICK_GELU || p->channels == 0 || p->channels % 4 ||
       p->groups != 1 || p->input[0] != 1 || p->output[0] != 1 || p->kernel[0] != 1 ||
       p->padding[0] != 0)
     return TW_INVALID_PARAMS;

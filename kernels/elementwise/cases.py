@@ -88,7 +88,7 @@ UNARY: dict[e.Unary, tuple[Callable[[Array], Array], Tolerance]] = {
         lambda x: x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
         round_off(1e-6),
     ),
-    e.Unary.SILU: (lambda x: x * sigmoid(x), Tolerance(3, 1.1e-36)),
+    e.Unary.SILU: (lambda x: x * sigmoid(ALPHA * x), round_off(1e-6)),
     e.Unary.CLIP: (lambda x: np.clip(x, ALPHA, BETA), EXACT),
     e.Unary.AFFINE: (lambda x: ALPHA * x + BETA, round_off(1e-7)),
 }

@@ -103,7 +103,7 @@ ROW(light, hard_sigmoid, hard_sigmoid(x, c->alpha, c->beta))
 ROW(light, hard_swish, wasm_f32x4_mul(x, hard_sigmoid(x, c->alpha, c->beta)))
 ROW(heavy, gelu, tw_gelu(x))
 ROW(heavy, gelu_tanh, tw_gelu_tanh(x))
-ROW(heavy, silu, wasm_f32x4_mul(x, tw_sigmoid(x)))
+ROW(heavy, silu, tw_silu(x, c->alpha))
 ROW(light, clip, wasm_f32x4_pmin(wasm_f32x4_pmax(x, c->alpha), c->beta))
 ROW(light, affine, tw_madd(x, c->alpha, c->beta))
 

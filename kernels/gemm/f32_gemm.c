@@ -9,8 +9,8 @@
 //
 // Within a tile: blocks of k, panels, rows. A panel's block stays in L1 while all rows of the tile
 // pass; A's block stays in L2 while all panels pass.
+#include "epilogue.h"
 #include "gemm.h"
-#include "math.h"
 #include "microkernel.h"
 
 #ifndef TW_GEMM_KC
@@ -74,10 +74,7 @@ typedef struct finish {
 
 static inline __attribute__((always_inline)) v128_t activate(v128_t x, gemm_activation activation) {
   switch (activation) {
-    case GEMM_ACTIVATION_RELU: return wasm_f32x4_pmax(x, wasm_f32x4_splat(0));
-    case GEMM_ACTIVATION_GELU: return tw_gelu(x);
-    case GEMM_ACTIVATION_TANH: return tw_tanh(x);
-    case GEMM_ACTIVATION_SIGMOID: return tw_sigmoid(x);
+    TW_ACTIVATIONS(GEMM, x);
     default: return x;
   }
 }
@@ -114,7 +111,9 @@ static __attribute__((noinline)) void finish_strip(const finish *f, float *c, ui
     case GEMM_ACTIVATION_GELU: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_GELU); break;
     case GEMM_ACTIVATION_TANH: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_TANH); break;
     case GEMM_ACTIVATION_SIGMOID: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_SIGMOID); break;
-    default: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_NONE); break;
+    case GEMM_ACTIVATION_SILU: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_SILU); break;
+    case GEMM_ACTIVATION_NONE: finish_rows(f, c, ldc, rows, GEMM_ACTIVATION_NONE); break;
+    default: finish_rows(f, c, ldc, rows, f->activation); break;
   }
 }
 
@@ -136,7 +135,7 @@ static int within(const tw_binding *b, uint64_t first, uint32_t rows, uint64_t s
 uint32_t f32_gemm(const tw_dispatch *d, const tw_tile *t) {
   const gemm_params *p = d->params;
   if (p->tile_m == 0 || p->tile_n == 0 || p->tile_n % TW_PANEL || p->batch_inner == 0 ||
-      p->activation > GEMM_ACTIVATION_SIGMOID || d->binding_count != F32_GEMM_BINDINGS)
+      p->activation > GEMM_ACTIVATION_GELU_TANH || d->binding_count != F32_GEMM_BINDINGS)
     return TW_INVALID_PARAMS;
   uint64_t row = (uint64_t)t->y * p->tile_m, column = (uint64_t)t->x * p->tile_n;
   if (row >= p->m || column >= p->n) return TW_OK;

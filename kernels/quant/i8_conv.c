@@ -85,7 +85,7 @@ uint32_t i8_conv(const tw_dispatch *d, const tw_tile *t) {
   const conv_params *p = d->params;
   space s = SPACE_OF(p);
   if (p->tile_pixels == 0 || p->tile_filters == 0 || p->tile_filters % TW_COLUMNS ||
-      p->activation > QUANT_ACTIVATION_SIGMOID || p->target > QUANT_TARGET_SIGNED_BYTE ||
+      p->activation > QUANT_ACTIVATION_GELU_TANH || p->target > QUANT_TARGET_SIGNED_BYTE ||
       p->channels == 0 || !space_valid(&s) || d->binding_count != I8_CONV_BINDINGS)
     return TW_INVALID_PARAMS;
   uint64_t taps = pixels_of(1, s.kernel), k = taps * p->channels;

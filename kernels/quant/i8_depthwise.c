@@ -212,7 +212,7 @@ static void move_taps(line *l) {
 uint32_t i8_depthwise(const tw_dispatch *d, const tw_tile *t) {
   const conv_params *p = d->params;
   space s = SPACE_OF(p);
-  if (p->tile_pixels == 0 || p->activation > QUANT_ACTIVATION_SIGMOID ||
+  if (p->tile_pixels == 0 || p->activation > QUANT_ACTIVATION_GELU_TANH ||
       p->target > QUANT_TARGET_SIGNED_BYTE || p->channels != 1 || p->filters != 1 ||
       !space_valid(&s) || d->binding_count != I8_DEPTHWISE_BINDINGS)
     return TW_INVALID_PARAMS;

@@ -35,7 +35,7 @@ static int within(const tw_binding *b, uint64_t first, uint32_t rows, uint64_t s
 uint32_t i8_gemm(const tw_dispatch *d, const tw_tile *t) {
   const gemm_params *p = d->params;
   if (p->tile_m == 0 || p->tile_n == 0 || p->tile_n % TW_COLUMNS ||
-      p->activation > QUANT_ACTIVATION_SIGMOID || p->target > QUANT_TARGET_SIGNED_BYTE ||
+      p->activation > QUANT_ACTIVATION_GELU_TANH || p->target > QUANT_TARGET_SIGNED_BYTE ||
       (p->by_row && p->target != QUANT_TARGET_INT) ||
       d->binding_count != I8_GEMM_BINDINGS)
     return TW_INVALID_PARAMS;

@@ -337,7 +337,8 @@ static __attribute__((noinline)) void finish(const work *w, const columns *c, co
     case QUANT_ACTIVATION_GELU: FINISH(QUANT_ACTIVATION_GELU); break;
     case QUANT_ACTIVATION_TANH: FINISH(QUANT_ACTIVATION_TANH); break;
     case QUANT_ACTIVATION_SIGMOID: FINISH(QUANT_ACTIVATION_SIGMOID); break;
-    default: FINISH(QUANT_ACTIVATION_NONE); break;
+    case QUANT_ACTIVATION_NONE: FINISH(QUANT_ACTIVATION_NONE); break;
+    default: FINISH(p->activation); break;
   }
 #undef FINISH
 }

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kernels.bare_host import BUILDS, Array, host
+from tests.kernels.windows import gelu_tanh
 from tilework.hal import _abi
 from tilework.hal.kernels.gemm import (
     F32_GEMM,
@@ -99,6 +100,14 @@ def activated(x: Array, activation: Activation) -> Array:
             return np.asarray(np.tanh(x))
         case Activation.SIGMOID:
             return np.asarray(1 / (1 + np.exp(-x)))
+        case Activation.SILU:
+            return np.asarray(x / (1 + np.exp(-x)))
+        case Activation.QUICK_GELU:
+            return np.asarray(x / (1 + np.exp(-1.702 * x)))
+        case Activation.HARD_SWISH:
+            return np.asarray(x * np.clip(x / 6 + 0.5, 0, 1))
+        case Activation.GELU_TANH:
+            return gelu_tanh(x)
     return x
 
 

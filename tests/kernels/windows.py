@@ -5,6 +5,7 @@ kernels/conv/cases.py makes its cases of these.
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import Any
 
@@ -23,6 +24,14 @@ def values(*shape: int, seed: int = 0) -> Array:
     return rng.standard_normal(shape).astype(np.float32)
 
 
+ERF = np.vectorize(math.erf, otypes=[float])
+
+
+def gelu_tanh(x: Array) -> Array:
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    return np.asarray(x * 0.5 * (1 + np.tanh(inner)))
+
+
 def activated(x: Array, kind: Activation, alpha: float, beta: float) -> Array:
     sigmoid = 1 / (1 + np.exp(-x))
     found = {
@@ -35,6 +44,9 @@ def activated(x: Array, kind: Activation, alpha: float, beta: float) -> Array:
         Activation.HARD_SWISH: x * np.clip(x / 6 + 0.5, 0, 1),
         Activation.HARD_SIGMOID: np.clip(x * alpha + beta, 0, 1),
         Activation.TANH: np.tanh(x),
+        Activation.GELU: x * 0.5 * (1 + ERF(x / math.sqrt(2))),
+        Activation.GELU_TANH: gelu_tanh(x),
+        Activation.QUICK_GELU: x / (1 + np.exp(-1.702 * x)),
     }
     return np.asarray(found[kind])
 

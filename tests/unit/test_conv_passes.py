@@ -83,6 +83,19 @@ def test_what_is_clipped_elsewhere_is_no_hard_swish() -> None:
     assert fired["hard swish"] == 0
 
 
+@pytest.mark.parametrize(
+    ("op", "attrs", "name"),
+    [("gelu", {"approximate": "none"}, "gelu"), ("gelu", {"approximate": "tanh"}, "gelu_tanh"),
+     ("silu", {"alpha": 1.702}, "quick_gelu"), ("silu", {"alpha": 1.5}, "")],
+)  # fmt: skip
+def test_functions_that_go_by_another_name(op: str, attrs: dict[str, Any], name: str) -> None:
+    m = Maker()
+    x = m.op("conv", m.input("x", [1, 3, 5, 5]), m.constant(f32(4, 3, 3, 3)))
+    graph, _ = rewritten(m.graph(m.op(op, x, **attrs)), {"x": f32(1, 3, 5, 5)})
+    assert graph.nodes[0].attrs.get("activation", "") == name
+    assert len(graph.nodes) == (1 if name else 2)
+
+
 def test_x_times_its_sigmoid_is_silu() -> None:
     m, y = start()
     graph, fired = rewritten(m.graph(m.op("mul", y, m.op("sigmoid", y))), {"x": f32(*X)})

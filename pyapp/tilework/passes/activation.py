@@ -1,5 +1,5 @@
-"""GELU in the spellings that exporters write, with erf in any order and with tanh, SiLU, and hard
-swish."""
+"""GELU in the spellings that exporters write, with erf in any order and with tanh, SiLU (and so
+quick GELU), and hard swish."""
 
 from __future__ import annotations
 
@@ -113,13 +113,22 @@ def fuse_hard_swish(editor: Editor) -> None:
             editor.replace(node, [new], "hard swish")
 
 
+def _silu_forms() -> list[Op]:
+    """x sigmoid(x), and x sigmoid(alpha x)."""
+    scaled = Op("mul", (X, Scalar(None, "alpha")))
+    return [Op("mul", (X, Op("sigmoid", (inner,)))) for inner in (X, scaled)]
+
+
+SILU = tuple(_silu_forms())
+
+
 def fuse_silu(editor: Editor) -> None:
-    """x sigmoid(x) → silu."""
-    form = Op("mul", (Any("x"), Op("sigmoid", (Any("x"),))))
+    """x sigmoid(alpha x) → silu(alpha)."""
     for node in editor:
         if node.op != "mul":
             continue
-        found = match(editor, node, form)
+        found = next((f for form in SILU if (f := match(editor, node, form))), None)
         if found is not None:
-            new = Node("silu", (found.values["x"],), node.outputs, {}, node.origin)
+            attrs = {"alpha": found.numbers.get("alpha", 1.0)}
+            new = Node("silu", (found.values["x"],), node.outputs, attrs, node.origin)
             editor.replace(node, [new], "silu")

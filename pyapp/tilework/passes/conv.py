@@ -18,7 +18,7 @@ from tilework.ir.graph import Node
 from tilework.ir.opdefs.conv import ACTIVATIONS
 from tilework.ir.opdefs.registry import Array
 from tilework.passes.editor import Editor
-from tilework.passes.epilogue import activated, take_residuals
+from tilework.passes.epilogue import activated, activation, take_residuals
 
 CONVOLUTIONS = ("conv", "fused_conv")
 TAKING = (*CONVOLUTIONS, "channel_affine")
@@ -167,15 +167,17 @@ def fuse_channels(editor: Editor) -> None:
 
 def _activation(node: Node) -> dict[str, Any] | None:
     """The attributes of a convolution whose activation this node is; None if it is none."""
-    if node.op not in ACTIVATIONS:
+    name = activation(node)
+    if name not in ACTIVATIONS:
         return None
-    attrs: dict[str, Any] = {"activation": node.op}
+    attrs: dict[str, Any] = {"activation": name}
     if node.op == "clip":
         low, high = node.attrs.get("min"), node.attrs.get("max")
         attrs["alpha"] = -np.inf if low is None else low
         attrs["beta"] = np.inf if high is None else high
         return attrs if attrs["alpha"] <= attrs["beta"] else None
-    attrs.update((n, node.attrs[n]) for n in ("alpha", "beta") if n in node.attrs)
+    if node.op != "silu":  # whose number is in its name
+        attrs.update((n, node.attrs[n]) for n in ("alpha", "beta") if n in node.attrs)
     return attrs
 
 

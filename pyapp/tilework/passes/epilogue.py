@@ -7,7 +7,7 @@ The families differ in what may take one, where its inputs keep it and how the r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tilework.ir.graph import Node
 from tilework.passes.editor import Editor
@@ -42,6 +42,19 @@ def take_residuals(
             new = joined(product, other, node.outputs)
             editor.replace(node, [new], f"{words(new)} + residual")
             break
+
+
+def activation(node: Node) -> str:
+    """What kernels call the function that this node is; "" where none of them has it.
+
+    Of those with numbers of their own (clip, leaky_relu, ...) the name says only which.
+    """
+    if node.op == "gelu":
+        return "gelu" if node.attrs.get("approximate", "none") == "none" else "gelu_tanh"
+    if node.op == "silu":
+        alpha: Any = node.attrs.get("alpha", 1.0)
+        return {1.0: "silu", 1.702: "quick_gelu"}.get(round(float(alpha), 6), "")
+    return node.op
 
 
 def activated(product: Node) -> bool:

@@ -14,10 +14,9 @@ import numpy as np
 
 from tilework.core.dtypes import FLOAT32
 from tilework.ir.graph import Node
+from tilework.ir.opdefs.fused import ACTIVATIONS
 from tilework.passes.editor import Editor
-from tilework.passes.epilogue import activated, take_residuals
-
-ACTIVATIONS = ("relu", "gelu", "tanh", "sigmoid")
+from tilework.passes.epilogue import activated, activation, take_residuals
 
 
 def _fused(node: Node, inputs: Sequence[str], outputs: Sequence[str], **attrs: Any) -> Node:
@@ -111,17 +110,18 @@ def _sole_product(editor: Editor, name: str) -> Node | None:
 
 
 def fuse_activation(editor: Editor) -> None:
-    """activation(fused_matmul) → its epilogue; tanh-approximated GELU stays outside."""
+    """activation(fused_matmul) → its epilogue."""
     for node in editor:
-        if node.op not in ACTIVATIONS or node.attrs.get("approximate", "none") != "none":
+        name = activation(node)
+        if name not in ACTIVATIONS:
             continue
         product = _sole_product(editor, node.inputs[0])
         if product is None or len(product.inputs) > 3:
             continue
         if activated(product):
             continue
-        new = _fused(product, product.inputs, node.outputs, activation=node.op)
-        editor.replace(node, [new], f"matmul + {node.op}")
+        new = _fused(product, product.inputs, node.outputs, activation=name)
+        editor.replace(node, [new], f"matmul + {name}")
 
 
 def fuse_residual(editor: Editor) -> None:

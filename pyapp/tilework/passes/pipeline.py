@@ -75,9 +75,9 @@ LOAD: tuple[Pass, ...] = (
     _quant("fuse_dequantised"),
     fuse_matmul,
     fuse_bias,
-    fuse_activation,
     fuse_hard_swish,
     fuse_silu,
+    fuse_activation,
     _conv("fuse_channels"),
     _conv("fuse_conv_activation"),
 )

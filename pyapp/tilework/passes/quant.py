@@ -13,9 +13,9 @@ from typing import Any
 
 from tilework.core.dtypes import FLOAT32, INT8, UINT8
 from tilework.ir.graph import Extent, Node
+from tilework.ir.opdefs.fused import ACTIVATIONS
 from tilework.passes.editor import Editor
-from tilework.passes.epilogue import activated, take_residuals
-from tilework.passes.linear import ACTIVATIONS
+from tilework.passes.epilogue import activated, activation, take_residuals
 
 BIAS, RESIDUAL = 6, 7  # inputs
 QUANTISED = {"matmul_integer": "quantized_matmul", "conv_integer": "quantized_conv"}
@@ -161,13 +161,14 @@ def _vector(editor: Editor, product: Node, bias: str) -> str:
 def fuse_quantized_activation(editor: Editor) -> None:
     """activation(quantised product) → its epilogue."""
     for node in editor:
-        if node.op not in ACTIVATIONS or node.attrs.get("approximate", "none") != "none":
+        name = activation(node)
+        if name not in ACTIVATIONS:
             continue
         product = _sole(editor, node.inputs[0])
         if product is None or _has(product, RESIDUAL) or activated(product):
             continue
-        new = _fused(product, product.inputs, node.outputs, activation=node.op)
-        editor.replace(node, [new], f"{NAMES[new.op]} + {node.op}")
+        new = _fused(product, product.inputs, node.outputs, activation=name)
+        editor.replace(node, [new], f"{NAMES[new.op]} + {name}")
 
 
 def fuse_quantized_residual(editor: Editor) -> None:

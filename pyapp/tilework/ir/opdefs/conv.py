@@ -3,9 +3,9 @@
 conv (x, w [, bias]): strides, dilations, pads, auto_pad, group. x is (n, c, ...), w (o, c / group,
     ...kernel), bias (o).
 fused_conv (x, w [, bias [, residual [, scale]]]): conv's attributes, activation ("none" | "relu" |
-    "leaky_relu" | "clip" | "sigmoid" | "silu" | "hard_swish" | "hard_sigmoid" | "tanh"), alpha,
-    beta; activation(scale conv(x, w) + bias + residual). scale is (o), residual of the result's
-    shape. Passes make it.
+    "leaky_relu" | "clip" | "sigmoid" | "silu" | "hard_swish" | "hard_sigmoid" | "tanh" |
+    "gelu" | "gelu_tanh" | "quick_gelu"), alpha, beta; activation(scale conv(x, w) + bias +
+    residual). scale is (o), residual of the result's shape. Passes make it.
 conv_transpose (x, w [, bias]): also output_padding, output_shape. w is (c, o / group, ...kernel).
 deform_conv (x, w, offset [, bias [, mask]]): offset_group; two spatial axes.
 """
@@ -21,7 +21,15 @@ import numpy as np
 from tilework.core.errors import InvalidArgument
 from tilework.core.shapes import count
 from tilework.ir.graph import Node
-from tilework.ir.opdefs.elementwise import FLOATS, check_kind, one, quiet, same_dtype, sigmoid
+from tilework.ir.opdefs.elementwise import (
+    FLOATS,
+    check_kind,
+    gelu,
+    one,
+    quiet,
+    same_dtype,
+    sigmoid,
+)
 from tilework.ir.opdefs.registry import Array, Attrs, Info, define, fail
 from tilework.ir.opdefs.window import Window, padded, spread, window
 
@@ -95,6 +103,9 @@ ACTIVATIONS: dict[str, Callable[[Array, float, float], object]] = {
     "hard_swish": lambda x, a, b: x * np.clip(x / 6 + 0.5, 0, 1),
     "hard_sigmoid": lambda x, a, b: np.clip(x * x.dtype.type(a) + x.dtype.type(b), 0, 1),
     "tanh": lambda x, a, b: np.tanh(x),
+    "gelu": lambda x, a, b: gelu(x, "none"),
+    "gelu_tanh": lambda x, a, b: gelu(x, "tanh"),
+    "quick_gelu": lambda x, a, b: x * sigmoid(x * x.dtype.type(1.702)),
 }
 
 

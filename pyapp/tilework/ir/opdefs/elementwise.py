@@ -2,7 +2,8 @@
 
 unary (x) -> x's dtype: abs neg sign sqrt exp log reciprocal floor ceil round erf tanh sigmoid relu
 sin cos ...; with attributes: gelu(approximate "none"|"tanh") clip(min, max; None: none) leaky_relu
-elu celu thresholded_relu (alpha) selu(alpha, gamma) hard_sigmoid(alpha, beta) hard_swish silu;
+elu celu thresholded_relu (alpha) selu(alpha, gamma) hard_sigmoid(alpha, beta) hard_swish
+silu(alpha);
 tests isnan isinf(detect_positive, detect_negative) -> bool;
 binary (a, b), equal dtypes: add sub mul div(truncating for integers) mod(fmod 0|1) min max;
 prelu (x, slope); pow (base, exponent of any number dtype) -> base's dtype; comparisons -> bool;
@@ -278,7 +279,7 @@ ATTRIBUTED: dict[str, Callable[[Array, Attrs], object]] = {
     "celu": lambda x, a: np.where(x > 0, x, a["alpha"] * np.expm1(x / a["alpha"])),
     "hard_sigmoid": lambda x, a: np.clip(a["alpha"] * x + a["beta"], 0, 1),
     "hard_swish": lambda x, a: x * np.clip(x / 6 + 0.5, 0, 1),
-    "silu": lambda x, a: x * sigmoid(x),
+    "silu": lambda x, a: x * sigmoid(x * x.dtype.type(a.get("alpha", 1.0))),
     "shrink": lambda x, a: np.where(
         x < -a["lambd"], x + a["bias"], np.where(x > a["lambd"], x - a["bias"], 0)
     ),

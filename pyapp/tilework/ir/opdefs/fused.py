@@ -1,8 +1,9 @@
 """Operations that passes make of several: each has a kernel, so that nothing runs in between.
 
 fused_matmul (a, b [, bias [, residual]]): attrs alpha, activation ("none" | "relu" | "gelu" |
-    "tanh" | "sigmoid"), transpose_b; activation(alpha a @ b + bias) + residual. b is (k, n), or
-    (n, k) with transpose_b, or a stack of them; bias is (n), residual of the result's shape.
+    "tanh" | "sigmoid" | "silu" | "quick_gelu" | "hard_swish" | "gelu_tanh"), transpose_b;
+    activation(alpha a @ b + bias) + residual. b is (k, n), or (n, k) with transpose_b, or a stack
+    of them; bias is (n), residual of the result's shape.
 attention (q, k, v [, mask]): attrs scale, 0 for 1 / √features; softcap, 0 for none; nan_zero;
     softmax(softcap tanh(scale q @ kᵀ / softcap) + mask) @ v. q is (batch, heads, rows, features),
     k and v have the keys' count as rows, mask broadcasts to (batch, heads, rows, keys). k and v may
@@ -33,6 +34,10 @@ ACTIVATIONS: dict[str, Callable[[Array], object]] = {
     "gelu": lambda x: gelu(x, "none"),
     "tanh": np.tanh,
     "sigmoid": sigmoid,
+    "silu": lambda x: x * sigmoid(x),
+    "quick_gelu": lambda x: x * sigmoid(x * x.dtype.type(1.702)),
+    "hard_swish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+    "gelu_tanh": lambda x: gelu(x, "tanh"),
 }
 
 

@@ -21,9 +21,7 @@ def gelu(ctx: Context, node: OnnxNode) -> str:
 
 @operator("QuickGelu", 1, MICROSOFT)
 def quick_gelu(ctx: Context, node: OnnxNode) -> str:
-    (x,) = node.inputs
-    scaled = ctx.emit("mul", x, ctx.scalar(node.attrs.get("alpha", 1.702), x))
-    return ctx.emit("mul", x, ctx.emit("sigmoid", scaled))
+    return ctx.emit("silu", *node.inputs, alpha=node.attrs.get("alpha", 1.702))
 
 
 @operator("FastGelu", (1, 2), MICROSOFT)

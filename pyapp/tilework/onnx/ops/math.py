@@ -85,11 +85,7 @@ def prelu(ctx: Context, node: OnnxNode) -> str:
 
 @operator("Swish", 1)
 def swish(ctx: Context, node: OnnxNode) -> str:
-    alpha = node.attrs.get("alpha", 1.0)
-    (x,) = node.inputs
-    if alpha == 1:
-        return ctx.emit("silu", x)
-    return ctx.emit("mul", x, ctx.emit("sigmoid", ctx.emit("mul", x, ctx.scalar(alpha, x))))
+    return ctx.emit("silu", *node.inputs, alpha=node.attrs.get("alpha", 1.0))
 
 
 @operator("Mod", 2)

@@ -124,6 +124,8 @@ def _numbers(node: Node) -> tuple[Unary, float, float]:
         return op, float(attrs["alpha"]), float(attrs["gamma"])
     if node.op == "hard_swish":
         return op, 1 / 6, 0.5
+    if node.op == "silu":
+        return op, float(attrs.get("alpha", 1.0)), 0.0
     return op, float(attrs.get("alpha", 0.0)), float(attrs.get("beta", 0.0))
 
 

@@ -22,13 +22,7 @@ from tilework.plan.builder import Builder, is_constant, view_key
 from tilework.plan.lowering import Lowered, Lowering, Operands
 from tilework.plan.tensor import Tensor, collapse
 
-ACTIVATIONS = {
-    "none": Activation.NONE,
-    "relu": Activation.RELU,
-    "gelu": Activation.GELU,
-    "tanh": Activation.TANH,
-    "sigmoid": Activation.SIGMOID,
-}
+ACTIVATIONS = {name.lower(): value for name, value in Activation.__members__.items()}
 PACK_DISPATCHES = 64  # at most so many for one batch of matrices; beyond that a dense copy first
 
 

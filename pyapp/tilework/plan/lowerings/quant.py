@@ -47,13 +47,7 @@ SIDE = 4  # SIDE of kernels/quant/i8_gemm_pack_b.c
 MATRICES = 64  # at most so many dispatches for one batch
 BYTES = (UINT8, INT8)
 
-ACTIVATIONS = {
-    "none": Activation.NONE,
-    "relu": Activation.RELU,
-    "gelu": Activation.GELU,
-    "tanh": Activation.TANH,
-    "sigmoid": Activation.SIGMOID,
-}
+ACTIVATIONS = {name.lower(): value for name, value in Activation.__members__.items()}
 
 
 # -- one tensor -----------------------------------------------------------------------------------
