@@ -24,6 +24,7 @@ from typing import Any
 
 import onnx
 
+from tests.onnx.language import SHORT, language
 from tools import fetch
 from tools.bench_models import (
     HEADS,
@@ -51,6 +52,8 @@ MATMULS = (64, 256, 512, 1024)
 INTEGER_MATMULS = (512, 1024)
 SEQUENCES = (16, 128, 256)
 TOKENS = 64  # of the decoder
+LANGUAGE = "language_q4"
+PROMPTS = (32, 128)
 VOCABULARY = 30522  # of MiniLM
 MANIFEST = "models/minilm/model.onnx.data.json"
 INT8 = "bench/models/minilm-int8"
@@ -117,6 +120,7 @@ def cases(seconds: float) -> list[Row]:
             found[-1]["model"] = f"bench/models/{name}/model.onnx"
             found[-1]["manifest"] = f"bench/models/{name}/{DATA_NAME}.json"
     found.append(decoder())
+    found += language_cases()
     return [{**case, "seconds": seconds} for case in found]
 
 
@@ -149,6 +153,28 @@ def decoder() -> Row:
         "tokens": TOKENS,
         "fed": decoder_caches(),
     }
+
+
+def language_cases() -> list[Row]:
+    """A prompt of a model of 4 bits at once, and words behind 32 one by one."""
+    shape = [1, SHORT.kv_heads, 0, SHORT.size]
+    files = {f"{key}": f"bench/models/{LANGUAGE}/{name}" for key, name in
+             (("model", "model.onnx"), ("manifest", f"{DATA_NAME}.json"))}  # fmt: skip
+
+    def feeds(rows: int, past: int) -> list[Row]:
+        caches = [{"name": fed, "dims": [*shape[:2], past, shape[3]]} for _, fed in SHORT.caches()]
+        return [
+            {"name": "input_ids", "dims": [1, rows], "below": SHORT.words},
+            {"name": "attention_mask", "dims": [1, past + rows], "below": 1},
+            *caches,
+        ]
+
+    found: list[Row] = [
+        {"name": f"llm_q4_prefill_{rows}", "feeds": feeds(rows, 0)} for rows in PROMPTS
+    ]
+    found.append({"name": "llm_q4_decode", "feeds": feeds(1, 32), "tokens": 16,
+                  "fed": SHORT.caches(), "grows": "attention_mask"})  # fmt: skip
+    return [{**files, **one} for one in found]
 
 
 # -- the site ------------------------------------------------------------------------------------
@@ -184,6 +210,12 @@ def make_site() -> None:
     if not path.is_file():
         replace_file(path, decoder_model())
     _link(path, SITE / "bench/models" / path.name)
+    apart = FOLDER / "models" / LANGUAGE / "model.onnx"
+    if not apart.is_file():
+        apart.parent.mkdir(parents=True, exist_ok=True)
+        save_apart(language(SHORT), apart)
+    _link(apart, SITE / "bench/models" / LANGUAGE / apart.name)
+    write_pieces(apart.with_name(DATA_NAME), SITE / "bench/models" / LANGUAGE)
     for name, made in made_models().items():
         path = FOLDER / "models" / f"{name}.onnx"
         if not path.is_file():

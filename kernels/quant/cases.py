@@ -12,11 +12,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.kernels.byte_windows import Convolution, values, wide_panels
-from tests.kernels.harness import INVALID_PARAMS, SCRATCH, TOO_SHORT, Case, Tolerance, up
+from tests.kernels.harness import (
+    INVALID_PARAMS,
+    OUT_OF_RANGE,
+    SCRATCH,
+    TOO_SHORT,
+    Case,
+    Tolerance,
+    refused,
+    short,
+    up,
+)
 from tilework.hal.kernels.quant import (
     F32_DEQUANTIZE,
+    F32_GATHER_BLOCKS,
     F32_GEMM_BLOCKS,
-    F32_GEMM_BLOCKS_PACK,
     F32_QUANTIZE,
     F32_QUANTIZE_DYNAMIC,
     F32_RANGE,
@@ -27,10 +37,10 @@ from tilework.hal.kernels.quant import (
     I8_PAIR,
     U8_MAP,
     Activation,
-    BlocksPackParams,
     BlocksParams,
     Dot,
     DynamicParams,
+    GatherBlocksParams,
     GemmParams,
     MapParams,
     PackParams,
@@ -272,11 +282,12 @@ def bytewise() -> list[Case]:
 
 
 def few_bits(
-    m: int, k: int, n: int, bits: int, block: int, with_zeros: bool, with_bias: bool, lda: int = 0
+    m: int, k: int, n: int, bits: int, block: int, with_zeros: bool, with_bias: bool, lda: int = 0,
+    rounds: int = 0,
 ) -> list[Case]:
-    """(packing, the product) of weights of `bits` bits."""
+    """Products by weights of `bits` bits: with as much scratch as there is, and with the least."""
     rng = np.random.default_rng(m + k + n + bits)
-    blocks, panels, lda = up(k, block), up(n, 8), lda or k
+    blocks, lda = up(k, block), lda or k
     numbers = rng.integers(0, 1 << bits, (n, blocks, block)).astype(np.uint8)
     scales = (rng.random((n, blocks)) * 0.1).astype(np.float32)
     zeros = rng.integers(0, 1 << bits, (n, blocks)).astype(np.uint8)
@@ -285,32 +296,50 @@ def few_bits(
     halves = (lambda x: x) if bits == 8 else (lambda x: x[..., ::2] | x[..., 1::2] << 4)
     b = halves(numbers)
     wide_zeros = np.pad(zeros, ((0, 0), (0, blocks % 2 if bits == 4 else 0)))
-    packed = np.zeros((panels, blocks, 48 + block * bits), np.uint8)
-    for column in range(panels * 8):
-        panel, j = divmod(column, 8)
-        there = column < n
-        scale = scales[column] if there else np.zeros(blocks, np.float32)
-        packed[panel, :, 4 * j : 4 * j + 4] = scale.view(np.uint8).reshape(blocks, 4)
-        packed[panel, :, 32 + j] = zeros[column] if there else 1 << bits - 1
-        packed[panel, :, 48 + j :: 8] = b[column] if there else 1 << bits - 1
     weights = (numbers.astype(np.float64) - zeros[..., None]) * scales[..., None]
     a, bias = values(m, lda), values(n) if with_bias else None
     c = a[:, :k].astype(np.float64) @ weights.reshape(n, -1)[:, :k].T
-    packs = BlocksPackParams(n=n, k=k, bits=bits, block=block, tile_panels=1)
-    params = BlocksParams(m=m, n=n, k=k, bits=bits, block=block, lda=lda, tile_m=4, tile_n=8)
+    params = BlocksParams(m=m, n=n, k=k, bits=bits, block=block, lda=lda, tile_m=4, tile_n=8,
+                          rounds=rounds)  # fmt: skip
     given = [b.ravel(), scales.ravel(), halves(wide_zeros).ravel() if with_zeros else None]
     flat = a.ravel()[: a.size - (lda - k)]
-    within = Tolerance(8, 3e-6 * k**0.5 * 2 ** (bits - 4))
-    note = f"{m} {k} {n}, {bits} bits by {block}"
+    # Rounded, a number is off by half of 1 / 32767 of the largest; a weight is 1.5 at most.
+    off = 1.5 * np.abs(a).max() / 65534 * k**0.5 * 2 if rounds else 0
+    within = Tolerance(8, 3e-6 * k**0.5 * 2 ** (bits - 4) + off)
+    note = f"{m} {k} {n}, {bits} bits by {block}{' rounded' * rounds}"
     return [
-        Case(F32_GEMM_BLOCKS_PACK, (panels, 1, 1), packs,
-             [*given, np.zeros(packed.size, np.uint8)], {3: packed.ravel()}, note=note),
-        Case(F32_GEMM_BLOCKS, (panels, up(m, 4), 1), params,
-             [flat, packed.ravel(), bias, np.zeros(m * n, np.float32)],
-             {3: (c if bias is None else c + bias).ravel()}, within, scratch=16384, note=note),
+        Case(F32_GEMM_BLOCKS, (up(n, 8), up(m, 4), 1), params,
+             [flat, *given, bias, np.zeros(m * n, np.float32)],
+             {5: (c if bias is None else c + bias).ravel()}, within, scratch=scratch,
+             note=f"{note}, {scratch} bytes")
+        for scratch in (16384, 65536)[m > 3 or 5 * k < 4096:]
     ]  # fmt: skip
 
 
+def table_rows(k: int, bits: int, block: int, with_zeros: bool, size: int) -> Case:
+    """Rows of a table of 9, picked by indices of `size` bytes, some from its end."""
+    rng = np.random.default_rng(k + bits)
+    blocks = k // block
+    numbers = rng.integers(0, 1 << bits, (9, k)).astype(np.uint8)
+    zeros = rng.integers(0, 1 << bits, (9, blocks)).astype(np.uint8)
+    if not with_zeros:
+        zeros[:] = 1 << bits - 1
+    halves = (lambda x: x) if bits == 8 else (lambda x: x[..., ::2] | x[..., 1::2] << 4)
+    scales = (rng.random((9, blocks)) * 0.1).astype(np.float32)
+    places = np.array([3, 0, -1, 8, -9, 3, 5], np.int32 if size == 4 else np.int64)
+    whole = numbers - zeros.astype(np.float64).repeat(block, 1)
+    expected = (whole * scales.repeat(block, 1))[places]
+    wide = np.pad(zeros, ((0, 0), (0, blocks % 2 if bits == 4 else 0)))
+    params = GatherBlocksParams(count=7, rows=9, k=k, bits=bits, block=block, tile_rows=3,
+                                index_size=size)  # fmt: skip
+    given = [halves(numbers).ravel(), places, scales.ravel(),
+             halves(wide).ravel() if with_zeros else None, np.zeros(7 * k, np.float32)]  # fmt: skip
+    return Case(F32_GATHER_BLOCKS, (3, 1, 1), params, given, {4: expected.ravel()}, Tolerance(1),
+                note=f"{k}, {bits} bits by {block}")  # fmt: skip
+
+
+ROWS = table_rows(96, 4, 32, True, 8)
+OUTSIDE = np.array([3, 0, -1, 9, -9, 3, 5], np.int64)
 SHAPES = ((1, 1, 1), (1, 1, 15), (1, 1, 16), (1, 1, 33), (2, 3, 7), (3, 2, 40), (0, 2, 3))
 NAN = np.array([1, np.nan, -3, 4, 5], np.float32)
 CASES: list[Case] = [
@@ -328,7 +357,25 @@ CASES: list[Case] = [
     *convolutions(),
     *bytewise(),
     *few_bits(1, 64, 16, 4, 32, False, False),
+    *few_bits(1, 70, 9, 4, 32, True, True),
+    *few_bits(1, 40, 11, 4, 16, False, False),
+    *few_bits(1, 4100, 9, 4, 64, True, True),
+    *few_bits(2, 300, 12, 8, 32, True, True),
+    *few_bits(6, 600, 10, 4, 16, True, True),
+    *few_bits(7, 64, 16, 4, 64, False, False),
+    *(case for m, k in ((1, 64), (1, 150), (3, 515)) for block in (16, 32, 128)
+      for zeros in (False, True)
+      for case in few_bits(m, k, 9, 4, block, zeros, m > 1, rounds=1)),
     *few_bits(5, 70, 13, 4, 32, True, True, lda=75),
+    ROWS,
+    table_rows(64, 4, 16, False, 4),
+    table_rows(96, 8, 48, True, 8),
+    refused(ROWS, tile_rows=0),
+    refused(ROWS, bits=2),
+    *short(ROWS),
+    replace(
+        ROWS, bindings=[ROWS.bindings[0], OUTSIDE, *ROWS.bindings[2:]], status=OUT_OF_RANGE
+    ),
     *few_bits(9, 40, 20, 8, 16, True, False),
     *few_bits(3, 1100, 9, 4, 128, True, True),
     *few_bits(2, 33, 8, 8, 48, False, True),

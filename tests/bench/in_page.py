@@ -31,6 +31,7 @@ class Side:
         self._feeds: dict[str, Any] = {}
         self._tokens = 1
         self._fed: list[tuple[str, str]] = []
+        self._grows = ""
 
     async def open(self) -> str:
         """Opens the device, waits for its threads; what the device says of itself."""
@@ -59,6 +60,7 @@ class Side:
         self._session = tilework.InferenceSession(model, options, external_data=self._weights)
         self._feeds = {feed.name: _array(feed) for feed in task.feeds}
         self._tokens, self._fed = task.tokens, [tuple(pair) for pair in task.fed.to_py()]
+        self._grows = task.grows
 
     def release(self) -> None:
         """Closes the session and gives its memory back."""
@@ -75,7 +77,10 @@ class Side:
         return self._generate()
 
     def _generate(self) -> Any:
-        """The first output of the last of some calls, each fed with what the one before gave."""
+        """The first output of the last of some calls, each fed with what the one before gave.
+
+        Where a feed grows, which is a mask, each call's first output is read, as who samples does.
+        """
         from tilework.onnxruntime import OrtValue
 
         session = self._session
@@ -84,7 +89,11 @@ class Side:
         for _ in range(self._tokens):
             results = dict(zip(names, session.run_with_ort_values(names, values), strict=True))
             values.update((given, results[output]) for output, given in self._fed)
-        return results[names[0]].numpy()
+            if self._grows:
+                first = results[names[0]].numpy()
+                mask = np.ones(np.add(values[self._grows].shape(), (0, 1)), np.int64)
+                values[self._grows] = OrtValue.ortvalue_from_numpy(mask)
+        return first if self._grows else results[names[0]].numpy()
 
     def prepare(self, task: Any) -> dict[str, Any]:
         """Loads, warms up until stable; {"ms", "runs", "output"}."""

@@ -10,7 +10,7 @@ import pytest
 from tests.graphs import Maker, check, f32
 from tests.unit.test_passes import ops, rewritten
 from tests.unit.test_plan_lowerings import kernels, on_device
-from tilework.core.dtypes import FLOAT32, INT8, UINT8, DType
+from tilework.core.dtypes import FLOAT32, INT8, INT64, UINT8, DType
 from tilework.plan.step import HostStep
 
 pytestmark = pytest.mark.kernels
@@ -313,7 +313,22 @@ def test_weights_of_few_bits(bits: int, zeros: bool, shape: tuple[int, ...]) -> 
     y = m.op("matmul_blocks", x, b, scales, *more, m.constant(f32(n)), **attrs)
     draft = check(m.graph(y), {"x": f32(*shape)}, rtol=1e-4, atol=1e-3)
     assert kernels(draft) == ["f32_gemm_blocks"]
-    assert [step.kernel.name for step in draft.prologue] == ["f32_gemm_blocks_pack"]
+    assert not draft.prologue  # they are read where they lie
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_rows_of_a_table_of_few_bits(bits: int, zeros: bool) -> None:
+    m = Maker()
+    rows, k, block = 21, 96, 32
+    indices = m.input("i", (2, 3), INT64)
+    b = m.constant(numbers(UINT8, rows, k * bits // 8))
+    scales = m.constant(np.abs(f32(rows, k // block)) * 0.02)
+    more = [m.constant(numbers(UINT8, rows, -(-k // block * bits // 8)))] if zeros else []
+    y = m.op("gather_blocks", b, indices, scales, *more, bits=bits, block_size=block)
+    places = np.array([[3, 0, -1], [20, -21, 3]], np.int64)
+    draft = check(m.graph(y), {"i": places}, rtol=1e-6, atol=0)
+    assert kernels(draft) == ["f32_gather_blocks"] and not draft.prologue
 
 
 def test_blocks_that_no_vector_fits_stay_on_the_host() -> None:

@@ -19,6 +19,7 @@
  * @property {Feed[]} feeds
  * @property {number} tokens  how often the model is called in one run, 1 unless it is a decoder
  * @property {[string, string][]} fed  which outputs are fed as which inputs from call to call
+ * @property {string} grows  the feed, of ones, that has a column more at each call; "" if none has
  */
 
 /**

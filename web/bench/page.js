@@ -20,8 +20,9 @@ import { Remote } from "./messages.js";
  * @property {string} model  URL, relative to the site
  * @property {string} [manifest]  URL of the external data's manifest of pieces
  * @property {FeedSpec[]} feeds
- * @property {number} [tokens]  messages.js says of these two
+ * @property {number} [tokens]  messages.js says of these three
  * @property {[string, string][]} [fed]
+ * @property {string} [grows]
  * @property {number} seconds  of measuring, both sides together, warm-up not counted
  */
 
@@ -111,6 +112,7 @@ async function task(spec) {
     feeds: spec.feeds.map(feed),
     tokens: spec.tokens ?? 1,
     fed: spec.fed ?? [],
+    grows: spec.grows ?? "",
   };
 }
 

@@ -28,6 +28,14 @@ const HOME = new URL("../../bench/onnxruntime-web/", import.meta.url).href;
 let tokens = 1;
 /** @type {[string, string][]} */
 let fed = [];
+let grows = "";
+
+/** Ones, with so many columns more than the feed. @param {number} more */
+function longer(more) {
+  const [rows, columns] = /** @type {any} */ (feeds[grows]).dims;
+  const data = new BigInt64Array(rows * (columns + more)).fill(1n);
+  return new ort.Tensor("int64", data, [rows, columns + more]);
+}
 
 /** @returns {Promise<Float32Array>} */
 async function run() {
@@ -35,6 +43,7 @@ async function run() {
   for (let token = 1; token < tokens; token++) {
     const next = { ...feeds };
     for (const [output, input] of fed) next[input] = results[output];
+    if (grows) next[grows] = longer(token);
     results = await session.run(next);
   }
   return results[session.outputNames[0]].data;
@@ -53,7 +62,7 @@ serve({
 
   /** @param {Case} task @returns {Promise<Prepared>} */
   async prepare({ model, external, location, feeds: given, ...decoder }) {
-    ({ tokens, fed } = decoder);
+    ({ tokens, fed, grows } = decoder);
     await session?.release();
     session = await ort.InferenceSession.create(model, {
       executionProviders: ["wasm"],

@@ -20,9 +20,6 @@ quantized_conv (x, w, x_scale, w_scale [, x_zero [, w_zero [, bias [, residual]]
     attributes, activation, to "float32"; as quantized_matmul. w's scale and zero may be (o).
 qlinear_conv (x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero [, bias]): conv's attributes,
     to, least, most; bias is int32 in units of x_scale w_scale. w's scale and zero may be (o).
-dequantize_blocks (b, scales [, zeros]): n, k, bits, block_size; (n, k) in the scales' dtype, from
-    (n, blocks, bytes) with `bits` (2, 4, 8) a number, low bits first, as MatMulNBits has them.
-matmul_blocks (x, b, scales [, zeros [, bias]]): the same attributes; x @ dequantize_blocksᵀ + bias.
 """
 
 from __future__ import annotations
@@ -36,7 +33,7 @@ from tilework.core.dtypes import BY_NAME, FLOAT32, INT8, INT32, UINT8, DType
 from tilework.core.errors import InvalidArgument
 from tilework.ir.graph import Node
 from tilework.ir.narrow import convert, widen
-from tilework.ir.opdefs.elementwise import FLOATS, check_kind, quiet
+from tilework.ir.opdefs.elementwise import quiet
 from tilework.ir.opdefs.fused import ACTIVATIONS
 from tilework.ir.opdefs.nn import matmul_shape
 from tilework.ir.opdefs.registry import OPS, Array, Attrs, Info, define, fail
@@ -399,82 +396,3 @@ def _qlinear_conv(
 
 
 define("qlinear_conv", (8, 9), _infer_qlinear_conv, quiet(_qlinear_conv))
-
-
-# -- weights of few bits --------------------------------------------------------------------------
-
-
-def unpacked(packed: Array, bits: int) -> Array:
-    """The last axis's bytes as numbers of `bits` bits, low bits first."""
-    parts = [packed >> shift & ((1 << bits) - 1) for shift in range(0, 8, bits)]
-    return np.stack(parts, axis=-1).reshape(*packed.shape[:-1], -1)
-
-
-def _infer_blocks(node: Node, infos: Sequence[Info | None]) -> list[Info]:
-    b, scales, zeros = [*infos, None][:3]
-    assert b is not None and scales is not None
-    check_kind(node, [scales], FLOATS)
-    n, k, bits, size = (int(node.attrs[name]) for name in ("n", "k", "bits", "block_size"))
-    if bits not in (2, 4, 8) or size < 1:
-        raise fail(node, infos, f"{bits} bits in blocks of {size}; bits are 2, 4 or 8")
-    blocks = -(-k // size)
-    size_of = {"b": n * blocks * -(-size * bits // 8), "scales": n * blocks}
-    if b.dtype is not UINT8 or _count(b) != size_of["b"] or _count(scales) != size_of["scales"]:
-        raise fail(node, infos, f"b must hold {size_of['b']} bytes, scales {n * blocks} numbers")
-    if zeros is not None and _count(zeros) != n * (
-        -(-blocks * bits // 8) if zeros.dtype is UINT8 else blocks
-    ):
-        raise fail(node, infos, "zeros must hold one number for each block")
-    return [Info(scales.dtype, (n, k))]
-
-
-def _count(info: Info) -> int:
-    return int(np.prod(info.shape, dtype=np.int64))
-
-
-def _blocks(
-    attrs: Attrs, b: Array, scales: Array, zeros: Array | None = None
-) -> tuple[Array, ...]:
-    n, k, bits, size = (int(attrs[name]) for name in ("n", "k", "bits", "block_size"))
-    blocks = -(-k // size)
-    numbers = unpacked(b.reshape(n, blocks, -1), bits)[..., :size].astype(np.float32)
-    middle: Any = np.float32(1 << bits - 1)
-    if zeros is not None:
-        if zeros.dtype == np.uint8:
-            zeros = unpacked(zeros.reshape(n, -1), bits)[:, :blocks]
-        middle = zeros.reshape(n, blocks, 1).astype(np.float32)
-    wide = (numbers - middle) * scales.reshape(n, blocks, 1).astype(np.float32)
-    return (np.ascontiguousarray(wide.reshape(n, -1)[:, :k]).astype(scales.dtype),)
-
-
-define("dequantize_blocks", (2, 3), _infer_blocks, quiet(_blocks))
-
-
-def _infer_matmul_blocks(node: Node, infos: Sequence[Info | None]) -> list[Info]:
-    x, b, scales, zeros, bias = [*infos, None, None][:5]
-    assert x is not None and b is not None and scales is not None
-    (weights,) = _infer_blocks(node, [b, scales, zeros])
-    n, k = weights.shape
-    if x.dtype is not scales.dtype or not x.shape or x.shape[-1] != k:
-        raise fail(node, infos, f"x must be (..., {k}) in the dtype of the scales")
-    if bias is not None and (bias.shape != (n,) or bias.dtype is not x.dtype):
-        raise fail(node, infos, f"bias must be ({n},) in the dtype of x")
-    return [Info(x.dtype, (*x.shape[:-1], n))]
-
-
-def _matmul_blocks(
-    attrs: Attrs,
-    x: Array,
-    b: Array,
-    scales: Array,
-    zeros: Array | None = None,
-    bias: Array | None = None,
-) -> tuple[Array, ...]:
-    (weights,) = _blocks(attrs, b, scales, zeros)
-    y = np.matmul(x.astype(np.float32), weights.astype(np.float32).T)
-    if bias is not None:
-        y = y + bias.astype(np.float32)
-    return (np.asarray(y, x.dtype),)
-
-
-define("matmul_blocks", (3, 5), _infer_matmul_blocks, quiet(_matmul_blocks))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tilework.core.dtypes import BY_ONNX, FLOAT32, UINT8
+from tilework.core.dtypes import BY_ONNX, FLOAT16, FLOAT32, UINT8
 from tilework.onnx.context import Context, OnnxNode
 from tilework.onnx.ops.nn import softmax
 from tilework.onnx.ops.table import MICROSOFT, Build, operator
@@ -136,9 +136,11 @@ def matmul_n_bits(ctx: Context, node: OnnxNode) -> str:
         "bits": node.attrs.get("bits", 4),
         "block_size": node.attrs["block_size"],
     }
+    # From 2 on a model may be computed with A in two bytes; one that is has no more anyway.
+    rounds = node.attrs.get("accuracy_level", 0) >= 2 or ctx.dtype(x) is FLOAT16
     packed_zeros = not zeros or ctx.dtype(zeros) is UINT8
     if attrs["bits"] in (4, 8) and attrs["block_size"] <= 512 and packed_zeros:
-        return ctx.emit("matmul_blocks", x, b, scales, zeros, bias, **attrs)
+        return ctx.emit("matmul_blocks", x, b, scales, zeros, bias, **attrs, rounds=int(rounds))
     weights = ctx.emit("dequantize_blocks", b, scales, zeros, **attrs)
     ctx.set_dtype(weights, ctx.dtype(scales))
     product = ctx.emit("matmul", x, ctx.emit("transpose", weights, perm=(1, 0)))
@@ -227,10 +229,14 @@ def qlinear_concat(ctx: Context, node: OnnxNode) -> str:
 
 @operator("GatherBlockQuantized", (3, 4), MICROSOFT)
 def gather_block_quantized(ctx: Context, node: OnnxNode) -> str:
-    """Rows of a table of few bits: dequantised as a whole, which a session does once."""
+    """Rows of a table of few bits; where a row is no run of bytes all is dequantised, once."""
     data, indices, scales, zeros = [*node.inputs, ""][:4]
     bits = node.attrs.get("bits", 4)
     packed = ctx.dtype(data) is UINT8
+    axes = (node.attrs.get("gather_axis", 0), node.attrs.get("quantize_axis", 1))
+    if packed and bits in (4, 8) and axes == (0, 1) and ctx.rank(data) in (2, None):
+        attrs = {"bits": bits, "block_size": node.attrs.get("block_size", 128)}
+        return ctx.emit("gather_blocks", data, indices, scales, zeros, **attrs)
     shape = ctx.constants[data].shape if data in ctx.constants else None
     axis, along = node.attrs.get("gather_axis", 0), node.attrs.get("quantize_axis", 1)
     if shape is None or (packed and bits != 8 and along not in (len(shape) - 1, -1)):

@@ -74,9 +74,23 @@ def _attend(
         mask = None  # as of one new row, which sees all before it
     wide = None if mask is None else mask.broadcast_to((*q.shape[:3], v.shape[2]))
     group = q.shape[1] // max(k.shape[1], 1)
+    if group > 1 and q.shape[2] == 1:  # heads that share keys become rows, which read them once
+        mine, hiding, result = (_as_rows(tensor, group) for tensor in (q, wide, out))
+        _emit(b, (mine, k, v, hiding), result, scores)
+        return
     for one in range(group):  # of the heads that share keys, all firsts, all seconds, …
         mine, hiding, result = (_every(tensor, one, group) for tensor in (q, wide, out))
         _emit(b, (mine, k, v, hiding), result, scores)
+
+
+def _as_rows(tensor: Tensor | None, group: int) -> Any:
+    """(batch, heads / group, group, features) of one row a head."""
+    if tensor is None:
+        return None
+    batch, heads, _, features = tensor.shape
+    first, head, _, last = tensor.strides
+    strides = (first, group * head, head, last)
+    return replace(tensor, shape=(batch, heads // group, group, features), strides=strides)
 
 
 def _every(tensor: Tensor | None, first: int, step: int) -> Any:
