@@ -172,7 +172,7 @@ def language_cases() -> list[Row]:
     found: list[Row] = [
         {"name": f"llm_q4_prefill_{rows}", "feeds": feeds(rows, 0)} for rows in PROMPTS
     ]
-    found.append({"name": "llm_q4_decode", "feeds": feeds(1, 32), "tokens": 16,
+    found.append({"name": "llm_q4_decode", "feeds": feeds(1, 32), "tokens": 8,
                   "fed": SHORT.caches(), "grows": "attention_mask"})  # fmt: skip
     return [{**files, **one} for one in found]
 
