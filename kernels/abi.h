@@ -120,10 +120,14 @@ typedef struct tw_step {
 // A queue: the words through which threads meet, and a ring of submissions that run in the order in
 // which they were pushed, one at a time. Whichever thread finishes one opens the next.
 //
-// `claim` is (tag << TW_TILE_BITS | next tile). A tag names one region of one submission and is
-// never used twice, so a late thread's compare-and-swap fails and it can claim nothing of a dead
-// submission. Between submissions the tile is TW_CLOSED, past every tile count, so that nothing can
-// be claimed while the fields under "open" change.
+// `claim` is the tag of the open region, (tag << TW_TILE_BITS); a tag names one region of one
+// submission and is never used twice. Between submissions its low bits are TW_CLOSED, so that nobody
+// takes the fields under "open" for those of a region while they change.
+//
+// A region's tiles are cut into one range for each thread, as even as can be. Each thread has a share
+// on a line of its own: (tag << TW_TILE_BITS | tiles taken of its range); with an older tag, none
+// are. Its owner takes from it by compare-and-swap, and so does whoever has none left of its own.
+// The word only grows, so the swap of a late thread fails and it can claim nothing of a dead submission.
 
 #define TW_TILE_BITS 24
 #define TW_CLOSED 16777215
@@ -142,13 +146,18 @@ typedef struct tw_submission {
   uint32_t reserved[7];
 } tw_submission;
 
+typedef struct tw_share {
+  TW_LINE uint64_t taken;  // any thread, by compare-and-swap
+} tw_share;
+
 typedef struct tw_queue {
-  TW_LINE uint64_t claim;       // any thread, by compare-and-swap
-  TW_LINE uint32_t done;        // tiles finished in the open region; any thread
-  TW_LINE uint32_t wake;        // counts openings, closings and messages; futex of all that wait
+  // Whoever opens something writes both `claim` and `wake`: who waits gets them in one line.
+  TW_LINE uint64_t claim;       // written by the thread that opens a region or ends a submission
+  uint32_t wake;                // counts openings, closings and messages; futex of all that wait
   uint32_t sleepers;            // threads waiting on `wake`, blocked or in their event loop
   uint32_t posted;              // executables posted to all workers; written by the host
   uint32_t shutdown;            // 1: threads leave their loops; written by the host
+  TW_LINE uint32_t done;        // tiles finished in the open region; any thread
   // the ring
   TW_LINE uint32_t pushed;      // submissions pushed, modulo 2^32; written by the submitting thread
   uint32_t watchers;            // of `ended`
@@ -157,6 +166,8 @@ typedef struct tw_queue {
   uint32_t halted;              // 1: number ended - 1 failed, and the host has not looked at it yet
   uint32_t running;             // 1: some thread opens, runs or ends one; by compare-and-swap
   tw_submission *ring;          // number n lies in ring[n % TW_RING]
+  tw_share *shares;             // one for each thread
+  uint32_t thread_count;        // of the device, whether they have come or not
   // open; written while the claim is closed, by the thread that has set `running`
   TW_LINE tw_submission *current;
   const tw_program *program;
@@ -181,6 +192,7 @@ typedef struct tw_thread {
   uint32_t in_tile;             // 1 while a kernel runs; tells a trap what it hit
   uint32_t command, x, y, z;
   uint32_t tiles;               // tiles run since start, for statistics
+  uint32_t uncounted;           // of the open region, not yet in `done`: counted range by range
 } tw_thread;
 
 #endif

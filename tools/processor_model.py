@@ -1,9 +1,10 @@
 """The processor by simulation: what its protocol makes of tiles on any number of threads.
 
 Deterministic, and no clock: times come in as numbers. It is `kernels/processor/processor.c` event
-by event: a thread claims the next tile of the open region with one swap of `claim`, runs it, adds
-one to `done`; who finishes the last tile opens the next region and announces it; who finds nothing
-to claim spins, then sleeps. What a machine does beside that, caches and memory that threads share,
+by event: a thread claims a tile of its own range of the open region with one swap of its share,
+then of the others' ranges, and runs it; where a range has no more it adds what it ran to `done`;
+who makes that complete opens the next region and announces it; who finds nothing to claim spins,
+then sleeps. What a machine does beside that, caches and memory that threads share,
 other programs, slower clocks under load, is not in it: it is what the protocol and the cut of the
 tiles allow at most.
 """
@@ -81,10 +82,10 @@ def critical_path(regions: Sequence[Region]) -> float:
 class _Word:
     """A word of the queue: one atomic operation at a time."""
 
-    def __init__(self, transfer: float) -> None:
+    def __init__(self, transfer: float, owner: int = 0) -> None:
         self._transfer = transfer
         self._free = 0.0
-        self._owner = 0
+        self._owner = owner
 
     def operate(self, thread: int, now: float) -> float:
         """When the operation that the thread begins now is over."""
@@ -95,6 +96,37 @@ class _Word:
         return self._free
 
 
+class _Ranges:
+    """The tiles of the open region: which range each thread takes from, what it has not counted."""
+
+    def __init__(self, tiles: int, threads: int) -> None:
+        each, longer = divmod(tiles, threads)
+        bounds = [thread * each + min(thread, longer) for thread in range(threads + 1)]
+        self._next, self._ends = bounds[:-1], bounds[1:]
+        self._passed = [0] * threads
+        self.uncounted = [0] * threads
+
+    def whose(self, thread: int) -> int | None:
+        """The range that it takes from now; None when there is no tile left."""
+        threads = len(self._next)
+        while self._passed[thread] < threads:
+            owner = (thread + self._passed[thread]) % threads
+            if self._next[owner] < self._ends[owner]:
+                return owner
+            self._passed[thread] += 1
+        return None
+
+    def leaves(self, thread: int) -> bool:
+        """Whether it has run tiles of a range that has no more."""
+        owner = (thread + self._passed[thread]) % len(self._next)
+        return self.uncounted[thread] > 0 and self._next[owner] == self._ends[owner]
+
+    def take(self, owner: int) -> int:
+        """The number of the range's next tile, which is taken."""
+        self._next[owner] += 1
+        return self._next[owner] - 1
+
+
 def simulate(regions: Sequence[Region], threads: int, costs: Costs) -> Simulated:
     """One submission, begun by thread 0 at 0, when the others spin."""
     lengths = [[work.each for work in region for _ in range(work.tiles)] for region in regions]
@@ -102,10 +134,11 @@ def simulate(regions: Sequence[Region], threads: int, costs: Costs) -> Simulated
     if not filled:
         return Simulated(costs.begin, ())
     ran: list[Ran] = []
-    claim, done = _Word(costs.transfer), _Word(costs.transfer)
+    shares = [_Word(costs.transfer, thread) for thread in range(threads)]
+    done = _Word(costs.transfer)
     order = iter(filled)
     current, opened = next(order), costs.begin
-    claimed = finished = 0
+    ranges, finished = _Ranges(len(lengths[current]), threads), 0
     idle = dict.fromkeys(range(1, threads), costs.begin)  # since when
     # (when, thread, the tile that it finishes then; -1: it looks for one)
     events: list[tuple[float, int, int]] = []
@@ -123,23 +156,29 @@ def simulate(regions: Sequence[Region], threads: int, costs: Costs) -> Simulated
     while True:
         now, thread, tile = heapq.heappop(events)
         if tile >= 0:
+            ranges.uncounted[thread] += 1
+        elif now < opened:  # it has come between two regions: it sees the second one announced
+            heapq.heappush(events, (opened + costs.notice, thread, -1))
+            continue
+        if ranges.leaves(thread):
             now = done.operate(thread, now)
-            finished += 1
+            finished += ranges.uncounted[thread]
+            ranges.uncounted[thread] = 0
             if finished == len(lengths[current]):
                 following = next(order, None)
                 if following is None:
                     return Simulated(now, tuple(ran))
                 current, opened = following, now + costs.open
-                claimed = finished = 0
+                ranges, finished = _Ranges(len(lengths[current]), threads), 0
                 now = announce(opened)
             heapq.heappush(events, (now, thread, -1))
-        elif now < opened:  # it has come between two regions: it sees the second one announced
-            heapq.heappush(events, (opened + costs.notice, thread, -1))
-        elif claimed == len(lengths[current]):
+            continue
+        owner = ranges.whose(thread)
+        if owner is None:
             idle[thread] = now
-        else:
-            began = claim.operate(thread, now) + costs.tile
-            ended = began + lengths[current][claimed]
-            ran.append(Ran(current, claimed, thread, began, ended))
-            heapq.heappush(events, (ended, thread, claimed))
-            claimed += 1
+            continue
+        claimed = ranges.take(owner)
+        began = shares[owner].operate(thread, now) + costs.tile
+        ended = began + lengths[current][claimed]
+        ran.append(Ran(current, claimed, thread, began, ended))
+        heapq.heappush(events, (ended, thread, claimed))

@@ -11,10 +11,15 @@
 //   trapped   after a kernel trapped: record it, count its tile done
 //   announce  the host wrote something that waiting threads should see
 //
+// Each thread begins with a range of tiles of its own, the same part of every region, so that what it
+// has written is in its core's cache when the next region reads it; when it has no more it helps the
+// others with theirs, one tile at a time.
+//
 // Why a late thread does no harm: all that it does to shared state before it owns a tile is one
-// compare-and-swap of `claim`, and a tag is never used twice. It reads the open submission's fields
-// only between two reads of the same open tag, and a submission cannot end while a claimed tile is
-// unfinished, so whatever a successful swap was computed from was alive at the swap.
+// compare-and-swap of a share, whose word only grows, for tags do. It reads the open submission's
+// fields only between two reads of the same open claim. While a tile of a range is not claimed its
+// region cannot end; so where the swap succeeds, the tile that it takes was there to be taken, and
+// whatever it was computed from is alive.
 //
 // Why no push is lost: pushing and ending both look for something to open after they have written
 // what the other looks at (`pushed`, `running`), so one of them sees it.
@@ -202,10 +207,12 @@ static void open_next(tw_queue *q, uint32_t worker, int mine) {
   }
 }
 
-// Counts `tiles` of the open region done; it has `tile_count`. The next region of the submission is
-// this thread's too; the next submission may need what it has not loaded.
-static void finish(tw_thread *thread, uint32_t index, uint32_t tiles, uint32_t tile_count) {
+// Counts this thread's tiles of the open region done; it has `tile_count`. The next region of the
+// submission is this thread's too; the next submission may need what it has not loaded.
+static void finish(tw_thread *thread, uint32_t index, uint32_t tile_count) {
   tw_queue *q = thread->queue;
+  uint32_t tiles = thread->uncounted;
+  thread->uncounted = 0;
   if (__atomic_add_fetch(&q->done, tiles, __ATOMIC_SEQ_CST) != tile_count) return;
   if (open_region(q, index + 1, 1)) return;
   end_submission(q, thread->worker);
@@ -243,19 +250,33 @@ static void run_tile(tw_thread *thread, tw_submission *current, const tw_step *s
   if (status != TW_OK) record_failure(thread, current, status);
 }
 
+// The tiles of one region that a thread takes from.
+typedef struct range {
+  uint32_t each, longer;  // all have `each` tiles, the first so many one more
+  uint32_t whose, first, length;
+} range;
+
+static void go_to(range *r, uint32_t whose) {
+  r->whose = whose;
+  r->first = whose * r->each + (whose < r->longer ? whose : r->longer);
+  r->length = r->each + (whose < r->longer);
+}
+
 // Runs tiles, across regions and submissions, until the open region has none left to claim, nothing
 // is open, `target` submissions have ended or `tiles` tiles were run (0: no limit).
 static enum drain_result drain(tw_thread *thread, uint32_t target, uint32_t tiles) {
   tw_queue *q = thread->queue;
+  const uint32_t threads = q->thread_count;
   uint64_t known = ~0ull;  // the tag that the variables below belong to
   uint32_t index = 0, tile_count = 0;
-  const tw_step *step = 0;
+  range range = {0};
+  uint32_t passed = 0;  // ranges that have no more
+  const tw_step *steps = 0, *step = 0;
   tw_submission *current = 0;
   for (;;) {
     uint64_t claim = LOAD(q->claim);
     uint64_t tag = tag_of(claim);
-    uint32_t tile = tile_of(claim);
-    if (tile == TW_CLOSED) return CLOSED;
+    if (tile_of(claim) == TW_CLOSED) return CLOSED;
     if (tag != known) {
       const tw_program *p = RELAXED(q->program);
       uint8_t *state = RELAXED(q->state);
@@ -263,27 +284,46 @@ static enum drain_result drain(tw_thread *thread, uint32_t target, uint32_t tile
       current = RELAXED(q->current);
       index = (uint32_t)(tag - RELAXED(q->first_tag));
       uint32_t counted = RELAXED(q->tile_count);
-      if (LOAD(q->claim) >> TW_TILE_BITS != tag) continue;
+      if (LOAD(q->claim) != claim) continue;
       if (reached(LOAD(q->ended), target)) return ENOUGH;
       if (generation > thread->generation) return NOT_LOADED;
       const tw_region region = regions_of(p)[index];
-      if (LOAD(q->claim) >> TW_TILE_BITS != tag) continue;
+      if (LOAD(q->claim) != claim) continue;
       tile_count = region.indirect ? counted : region.tile_count;
-      step = steps_of(state) + region.first_command;
+      step = steps = steps_of(state) + region.first_command;
+      range.each = tile_count / threads;
+      range.longer = tile_count % threads;
+      go_to(&range, thread->worker);
+      passed = 0;
       known = tag;
     }
-    if (tile >= tile_count) return EXHAUSTED;
-    // After a failure the remaining tiles are claimed and counted all at once, not run.
+    uint64_t *share = &q->shares[range.whose].taken;
+    uint64_t word = range.length ? LOAD(*share) : claim;
+    if (tag_of(word) > tag) continue;
+    uint32_t taken = tag_of(word) == tag ? tile_of(word) : 0;
+    if (taken >= range.length) {
+      if (thread->uncounted) {
+        finish(thread, index, tile_count);
+        continue;
+      }
+      if (++passed == threads) return EXHAUSTED;
+      go_to(&range, range.whose + 1 == threads ? 0 : range.whose + 1);
+      step = steps;
+      continue;
+    }
+    // After a failure the remaining tiles of a range are claimed and counted all at once, not run.
     int alive = LOAD(current->status) == TW_OK;
-    uint32_t claimed = alive ? 1 : tile_count - tile;
-    if (!__atomic_compare_exchange_n(&q->claim, &claim, claim + claimed, 0, __ATOMIC_SEQ_CST,
+    uint32_t claimed = alive ? 1 : range.length - taken;
+    if (!__atomic_compare_exchange_n(share, &word, claim + taken + claimed, 0, __ATOMIC_SEQ_CST,
                                      __ATOMIC_SEQ_CST))
       continue;
-    // Claims within a region only grow, so the cursor only moves forward.
+    // Claims within a range only grow, so the cursor only moves forward.
+    uint32_t tile = range.first + taken;
     while (tile - step->first_tile >= step->tile_count) step++;
     if (alive) run_tile(thread, current, step, tile - step->first_tile);
-    finish(thread, index, claimed, tile_count);
+    thread->uncounted += claimed;
     if (--tiles == 0) {
+      finish(thread, index, tile_count);
       announce(q);  // others may have to do what this thread has opened for itself
       return ENOUGH;
     }
@@ -411,6 +451,7 @@ EXPORT(tw_trapped) uint32_t tw_trapped(tw_thread *thread) {
   // The tile is unfinished, so its region is still the open one.
   uint32_t index = (uint32_t)(tag_of(LOAD(q->claim)) - q->first_tag);
   const tw_region *region = &regions_of(q->program)[index];
-  finish(thread, index, 1, region->indirect ? q->tile_count : region->tile_count);
+  thread->uncounted++;
+  finish(thread, index, region->indirect ? q->tile_count : region->tile_count);
   return 1;
 }

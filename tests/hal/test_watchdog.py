@@ -13,9 +13,10 @@ import pytest
 from tests.hal.opened import OPENED
 from tilework.core.errors import KernelFailure, ThreadLost
 from tilework.hal import Device, Program, open_device
-from tilework.hal._abi import QUEUE_CLAIM, TW_CLOSED, Status
+from tilework.hal._abi import QUEUE_CLAIM, QUEUE_SIZE, Status
 from tilework.hal.failure import failure
 from tilework.hal.kernels.probe import HANG, TRACE, HangParams, TraceParams
+from tilework.hal.threads import RING_BYTES
 
 PATIENCE = 0.4  # seconds, instead of ten
 SPINS = 4_000_000_000  # looks of the submitting thread, some seconds, until it gives up waiting
@@ -184,12 +185,13 @@ async def test_a_tile_that_nobody_has_is_a_lost_thread() -> None:
     assert await device.ready(), "the workers did not load the kernels"
     [number], [table] = pushed(device, [hanging.program])
     deadline = time.monotonic() + 20
-    while not hanging.inside:  # the worker, in tile 0
+    while not hanging.inside:  # the worker, in tile 2, its own
         assert time.monotonic() < deadline, "the worker has not begun"
         await asyncio.sleep(0.001)
     claim = int.from_bytes(ring._memory.read(QUEUE_CLAIM, 8), "little")
-    assert claim & TW_CLOSED == 1
-    ring._memory.write((claim + 1).to_bytes(8, "little"), QUEUE_CLAIM)
+    share = QUEUE_SIZE + RING_BYTES  # the submitting thread's: tiles 0 and 1
+    assert ring._memory.read(share, 8) == bytes(8)
+    ring._memory.write((claim + 1).to_bytes(8, "little"), share)
     hanging.let_go()
     assert ring.wait(ring.pushed, 30) == number + 1
     outcome = ring.outcome(number)

@@ -101,10 +101,23 @@ def test_equal_tiles_are_dealt_out_in_rounds() -> None:
 
 
 def test_a_word_is_one_thread_s_at_a_time() -> None:
-    """Sixteen threads that hardly do anything but claim are as fast as the word travels."""
+    """Sixteen threads of one tile each count them one after the other; those of many tiles are in
+    nobody's way until then."""
     costs = Costs(transfer=50)
-    assert simulate([(Work(1000, 1),)], 16, costs).ended >= 50 * 900
+    assert simulate([(Work(16, 1),)], 16, costs).ended >= 50 * 15
+    assert simulate([(Work(16_000, 1),)], 16, costs).ended <= 1000 + 50 * 16 * 16
     assert simulate([(Work(1000, 1),)], 1, costs).ended == 1000
+
+
+@given(st.integers(1, 400), THREADS)
+def test_equal_tiles_stay_with_their_threads(tiles: int, threads: int) -> None:
+    """Of two regions alike each thread runs the same tiles, one behind the other."""
+    done = simulate([(Work(tiles * threads, 100),)] * 2, threads, FREE)
+    for thread in range(threads):
+        wanted = list(range(thread * tiles, (thread + 1) * tiles))
+        for region in range(2):
+            mine = [ran.tile for ran in done.tiles if (ran.region, ran.thread) == (region, thread)]
+            assert mine == wanted
 
 
 def test_who_has_nothing_to_do_spins_and_then_sleeps() -> None:

@@ -22,7 +22,10 @@ from tilework.hal._abi import (
     QUEUE_PUSHED,
     QUEUE_RING,
     QUEUE_RUNNING,
+    QUEUE_SHARES,
     QUEUE_SIZE,
+    QUEUE_THREAD_COUNT,
+    SHARE_SIZE,
     SUBMISSION_FAILED_COMMAND,
     SUBMISSION_SIZE,
     SUBMISSION_STATUS,
@@ -31,6 +34,7 @@ from tilework.hal._abi import (
     TW_RING,
     Status,
 )
+from tilework.hal.threads import RING_BYTES
 
 if TYPE_CHECKING:
     from tilework.hal.driver import Driver
@@ -80,6 +84,8 @@ class Ring:
         self._first = self._queue + QUEUE_SIZE
         self._memory.write(struct.pack("<Q", TW_CLOSED), QUEUE_CLAIM)
         self._memory.write(struct.pack("<I", self._first), QUEUE_RING)
+        self._memory.write(struct.pack("<I", self._first + RING_BYTES), QUEUE_SHARES)
+        self._memory.write(struct.pack("<I", len(self._threads)), QUEUE_THREAD_COUNT)
         ended = self._ended % _MODULUS
         self._memory.write(struct.pack("<I", ended), QUEUE_PUSHED)
         self._memory.write(struct.pack("<I", ended), QUEUE_ENDED)
@@ -239,7 +245,7 @@ class Ring:
         won = self._driver.cancel(self._slot(number), Status.STUCK if stuck else Status.LOST)
         if not won and self.look() > number:
             return  # it has come back after all
-        slots = old.read(QUEUE_SIZE)
+        slots = old.read(QUEUE_SIZE, RING_BYTES)
         self._pool.renew()
         self._ended = number + 1
         self._take(self._pool)
@@ -275,4 +281,5 @@ class Ring:
         """Different whenever a tile was claimed or finished, or a submission has ended."""
         words = self._memory.peek(0, QUEUE_RUNNING)
         at = (QUEUE_CLAIM, QUEUE_CLAIM + 4, QUEUE_DONE, QUEUE_ENDED)
-        return b"".join(words[i : i + 4] for i in at)
+        shares = self._memory.peek(QUEUE_SIZE + RING_BYTES, len(self._threads) * SHARE_SIZE)
+        return b"".join((*(words[i : i + 4] for i in at), shares))

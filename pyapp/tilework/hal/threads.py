@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tilework.core.config import SCRATCH, STACK
 from tilework.hal._abi import (
     QUEUE_SIZE,
+    SHARE_SIZE,
     SUBMISSION_SIZE,
     THREAD_COMMAND,
     THREAD_IN_TILE,
@@ -28,17 +29,18 @@ from tilework.hal.buffer import Buffer
 if TYPE_CHECKING:
     from tilework.hal.heap import Heap
 
-RING_BYTES = QUEUE_SIZE + TW_RING * SUBMISSION_SIZE
+RING_BYTES = TW_RING * SUBMISSION_SIZE
 
 
 class Threads:
-    """`queue` is a tw_queue and its ring; `blocks` are tw_thread | stack | scratch, by worker."""
+    """`queue` is a tw_queue, its ring and shares; `blocks` are tw_thread | stack | scratch, by
+    worker."""
 
     def __init__(self, heap: Heap, started: Callable[[], None]) -> None:
         """`started` is called when workers have begun anew, who have yet to load everything."""
         self._heap = heap
         self._started = started
-        self.queue = self._cleared(RING_BYTES, "queue")
+        self.queue = self._cleared(self._queue_bytes(), "queue")
         self.blocks = [self._block(worker) for worker in range(heap.driver.threads)]
         self._leaving: list[tuple[Callable[[], bool], list[Buffer]]] = []
 
@@ -71,7 +73,7 @@ class Threads:
     def renew(self) -> None:
         """Gives up on all workers: a new queue and new blocks; `start_workers` follows."""
         self.settle()
-        queue = self._cleared(RING_BYTES, "queue")
+        queue = self._cleared(self._queue_bytes(), "queue")
         blocks = [self._block(worker, queue) for worker in range(1, len(self.blocks))]
         gone = self._heap.driver.abandon_workers()
         self._leaving.append((gone, [self.queue, *self.blocks[1:]]))
@@ -87,6 +89,9 @@ class Threads:
             for buffer in buffers:
                 buffer.free()
         return bool(done)
+
+    def _queue_bytes(self) -> int:
+        return QUEUE_SIZE + RING_BYTES + self._heap.driver.threads * SHARE_SIZE
 
     def _cleared(self, nbytes: int, label: str) -> Buffer:
         buffer = Buffer.allocate(self._heap, nbytes, label)
