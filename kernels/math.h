@@ -173,17 +173,18 @@ TW_INLINE v128_t tw_tanh(v128_t x) {
 // 1 / (1 + e^-x), at most 2.4 ulp where the result is a normal number. At -88.9 the exponential is
 // infinite, whose scale of 2^128 is infinity's bits, and the result 0.
 TW_INLINE v128_t tw_sigmoid(v128_t x) {
-  x = wasm_f32x4_pmax(wasm_f32x4_pmin(x, tw_splat(87.0f)), tw_splat(-88.9f));
-  v128_t e = tw_exp_moderate(wasm_f32x4_neg(x)), one = tw_splat(1.0f);
+  TW_TABLE(87.0f, -88.9f, 1.0f);
+  x = wasm_f32x4_pmax(wasm_f32x4_pmin(x, TW_AT(0)), TW_AT(1));
+  v128_t e = tw_exp_moderate(wasm_f32x4_neg(x)), one = TW_AT(2);
   return wasm_f32x4_div(one, wasm_f32x4_add(one, e));
 }
 
 // x / (1 + e^(-alpha x)): SiLU, and with alpha 1.702 quick GELU.
 TW_INLINE v128_t tw_silu(v128_t x, v128_t alpha) {
-  v128_t low = tw_splat(-88.9f), one = tw_splat(1.0f);  // as of the sigmoid
-  v128_t scaled = wasm_f32x4_pmin(wasm_f32x4_mul(x, alpha), tw_splat(87.0f));
-  v128_t e = tw_exp_moderate(wasm_f32x4_neg(wasm_f32x4_pmax(scaled, low)));
-  return wasm_f32x4_div(x, wasm_f32x4_add(one, e));
+  TW_TABLE(87.0f, -88.9f, 1.0f);
+  v128_t scaled = wasm_f32x4_pmin(wasm_f32x4_mul(x, alpha), TW_AT(0));
+  v128_t e = tw_exp_moderate(wasm_f32x4_neg(wasm_f32x4_pmax(scaled, TW_AT(1))));
+  return wasm_f32x4_div(x, wasm_f32x4_add(TW_AT(2), e));
 }
 
 // alpha x + beta within 0 .. 1. NaN in is NaN out: pmin and pmax keep it where x is first.

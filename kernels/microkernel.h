@@ -42,8 +42,6 @@ typedef struct tw_strip {
   struct tw_lines *rewrite;
 } tw_strip;
 
-#define TW_UNROLLED _Pragma("clang loop unroll(full)")
-
 // Lines of a packed B whose turn comes next: from `line` to `end`.
 typedef struct tw_lines {
   uint8_t *line, *end;

@@ -9,6 +9,7 @@
 #include <wasm_simd128.h>
 
 #define TW_INLINE static inline __attribute__((always_inline))
+#define TW_UNROLLED _Pragma("clang loop unroll(full)")
 
 // a b + c, and c - a b. The relaxed build rounds once where the CPU has such an instruction, the
 // simd build rounds twice; kernels must be right either way.

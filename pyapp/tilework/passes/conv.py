@@ -89,7 +89,7 @@ def _channels(editor: Editor, node: Node, ranks: Mapping[str, int]) -> tuple[int
     return shape[0], len(shape)
 
 
-def _along(editor: Editor, name: str, channels: int, rank: int) -> Array | None:
+def along(editor: Editor, name: str, channels: int, rank: int) -> Array | None:
     """A constant of one number a channel as a vector; None for anything else."""
     array = editor.array(name)
     if array is None or array.dtype != np.float32 or array.ndim > rank:
@@ -119,7 +119,7 @@ def _follower(
     known = _channels(editor, taker, ranks)
     if known is None:
         return None
-    vector = _along(editor, node.inputs[1 - side], *known)
+    vector = along(editor, node.inputs[1 - side], *known)
     if vector is None:
         return None
     if node.op == "mul":

@@ -56,6 +56,9 @@ def _where(ops: frozenset[str], module: str, name: str) -> Pass:
 _bytes = partial(_where, BYTES, "bytes")
 _conv = partial(_where, CONVOLUTIONS, "conv")
 _quant = partial(_where, QUANTISED, "quant")
+_norms = partial(
+    _where, frozenset({"group_normalization", "instance_normalization"}), "grouped"
+)
 _pairs = partial(_where, frozenset({"neg"}), "rotary")
 
 # Needs no shapes, or is content with what it can know without them.
@@ -95,6 +98,9 @@ SHAPED: tuple[Pass, ...] = (
     fuse_gelu,
     fuse_layer_norm,
     fuse_rms_norm,
+    _norms("fuse_group_norm"),
+    _norms("fuse_norm_channels"),
+    _norms("fuse_norm_activation"),
     _pairs("fuse_rotary"),
     fuse_attention,
     fuse_gemm,

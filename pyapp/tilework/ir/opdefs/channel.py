@@ -6,6 +6,7 @@ channel_affine (x, scale, bias): activation, alpha, beta; activation(x scale + b
     of what is left of batch normalisations.
 instance_normalization (x, scale, bias): epsilon
 group_normalization (x, scale, bias): epsilon, groups
+    Passes give both an activation (NORM_ACTIVATIONS), which comes last.
 lrn (x): size, alpha, beta, bias
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.conv import activate, check_activation
 from tilework.ir.opdefs.elementwise import FLOATS, check_kind, one, quiet, same_dtype
+from tilework.ir.opdefs.fused import ACTIVATIONS as NORM_ACTIVATIONS
 from tilework.ir.opdefs.registry import Array, Attrs, Info, define, fail
 
 
@@ -39,6 +41,8 @@ def _infer(node: Node, infos: Sequence[Info | None]) -> list[Info]:
             raise fail(node, infos, f"scale, bias and statistics must be {list(channels)}")
     if node.op == "channel_affine":
         check_activation(node, infos)
+    elif node.attrs.get("activation", "none") not in NORM_ACTIVATIONS:
+        raise fail(node, infos, f"activation {node.attrs['activation']!r} is not one of the kernel")
     groups: Any = node.attrs.get("groups", 1)
     if groups < 1 or channels[0] % groups:
         raise fail(node, infos, f"{channels[0]} channels are not {groups} groups")
@@ -92,7 +96,8 @@ def _grouped(attrs: Attrs, x: Array, groups: int, scale: Array, bias: Array) -> 
     variance = np.mean(away * away, axis=-1, keepdims=True)
     epsilon = flat.dtype.type(attrs.get("epsilon", 1e-5))
     y = (away / np.sqrt(variance + epsilon)).reshape(x.shape)
-    return np.asarray(y * along_channels(scale, x.ndim) + along_channels(bias, x.ndim))
+    y = y * along_channels(scale, x.ndim) + along_channels(bias, x.ndim)
+    return np.asarray(NORM_ACTIVATIONS[attrs.get("activation", "none")](y))
 
 
 define(

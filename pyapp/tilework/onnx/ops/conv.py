@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework.onnx.context import Context, OnnxNode
-from tilework.onnx.ops.table import Build, operator
+from tilework.onnx.ops.table import MICROSOFT, Build, operator
 
 _WINDOW = ("kernel_shape", "strides", "dilations", "pads")
 
@@ -116,6 +116,23 @@ def group_normalization(ctx: Context, node: OnnxNode) -> str:
         )
     epsilon = node.attrs.get("epsilon", 1e-5)
     return ctx.emit("group_normalization", x, scale, bias, epsilon=epsilon, groups=groups)
+
+
+@operator("GroupNorm", 3, MICROSOFT)
+def group_norm(ctx: Context, node: OnnxNode) -> str:
+    """Channels are the last of four axes unless channels_last is 0; activation 1 is SiLU."""
+    x, scale, bias = node.inputs
+    kind = node.attrs.get("activation", 0)
+    if "groups" not in node.attrs or kind not in (0, 1):
+        raise ctx.invalid(f"groups is missing, or activation {kind} is not 0 or 1")
+    turned = bool(node.attrs.get("channels_last", 1))
+    if turned:
+        x = ctx.emit("transpose", x, perm=(0, 3, 1, 2))
+    attrs = {"epsilon": node.attrs.get("epsilon", 1e-5), "groups": node.attrs["groups"]}
+    y = ctx.emit("group_normalization", x, scale, bias, **attrs)
+    if kind:
+        y = ctx.emit("silu", y)
+    return ctx.emit("transpose", y, perm=(0, 2, 3, 1)) if turned else y
 
 
 @operator("LRN", 1)

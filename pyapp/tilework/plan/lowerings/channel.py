@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,10 @@ POOL_WORK = 32768  # elements that a tile of pooling reads
 AFFINE = 16384  # elements a tile
 LRN = 4096
 NORM = 16384
+SLICE = 131072  # elements of a tile of channels side by side: half of L2
+NARROW = 32  # channels; fewer read lines of which they need the half
+LINE = 16  # channels; fewer leave lines to two threads
+FUNCTIONS = {name.lower(): value for name, value in norm.Activation.__members__.items()}
 
 MAX_POOL = {FLOAT32: F32_POOL, UINT8: U8_MAX_POOL, INT8: I8_MAX_POOL}
 POOLINGS = {"max_pool": Pooling.MAX, "average_pool": Pooling.AVERAGE}
@@ -196,7 +199,7 @@ def lrn(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lo
 
 
 def grouped_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
-    """instance_normalization and group_normalization: rows to one scale, then scale and bias."""
+    """instance_normalization and group_normalization, in whichever layout x has."""
     x, scale, bias = inputs
     assert x is not None and scale is not None and bias is not None
     if x.dtype is not FLOAT32:
@@ -204,19 +207,36 @@ def grouped_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Inf
     if 0 in x.shape:
         return "nothing to normalise"
     attrs: Any = node.attrs
-    groups = attrs.get("groups", 1) if node.op == "group_normalization" else x.shape[1]
-    x = b.dense(x)
-    rows = x.shape[0] * groups
-    columns = x.size // rows
-    each, tiles = b.lines(rows, columns, NORM)
+    batch, channels = x.shape[:2]
+    groups = attrs.get("groups", 1) if node.op == "group_normalization" else channels
+    own, pixels = channels // groups, count(x.shape[2:])
+    pixel = None if x.dense else pixel_stride(x)
+    x = b.dense(x) if pixel is None else x.transposed(last(len(x.shape)))
     y = b.result(FLOAT32, x.shape, x)
-    params = norm.NormParams(
-        rows=rows, columns=columns, tile_rows=each, epsilon=float(attrs.get("epsilon", 1e-5))
+    each = max(NORM // (own * pixels), 1)
+    scratch = 0
+    if pixel is not None:
+        each = max(SLICE // (own * pixels), -(-NARROW // own))
+    if y.size >= b.threads * 1024:
+        least = 1 if pixel is None else -(-LINE // own)
+        each = min(each, max(-(-batch * groups // b.threads), least))
+    each = min(each, groups)
+    if pixel is not None:
+        scratch = 20 * -(-each * own // 4) * 4
+    params = norm.GroupNormParams(
+        batch=batch,
+        channels=channels,
+        groups=groups,
+        pixels=pixels,
+        x_pixel=pixel or 0,
+        tile_groups=each,
+        epsilon=float(attrs.get("epsilon", 1e-5)),
+        activation=FUNCTIONS[attrs.get("activation", "none")],
     )
-    b.emit(norm.F32_LAYER_NORM, (tiles, 1, 1), params, (x, None, None, None, y, None))
-    made = replace(y)
-    b.live.setdefault(made.storage, 0)
-    return [_affine(b, made, b.dense(scale), b.dense(bias), {})]
+    counts = (-(-groups // each), batch, 1)
+    operands = (x, b.dense(scale), b.dense(bias), y)
+    b.emit(norm.F32_GROUP_NORM, counts, params, operands, scratch)
+    return [y if pixel is None else y.transposed(first(len(y.shape)))]
 
 
 def batch_norm(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
