@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from tilework.core.config import IN_PLACE
+from tilework.core.dtypes import FLOAT16
 from tilework.core.errors import InvalidArgument, Unsupported
 from tilework.engine.constants import contiguous
 from tilework.engine.places import Places
@@ -18,6 +19,7 @@ from tilework.engine.resident import Fed, Resident, copy_on_device
 from tilework.hal import Buffer
 from tilework.ir.narrow import plain
 from tilework.ir.opdefs.registry import Array
+from tilework.plan.caches import WIDE_HALF
 from tilework.plan.tensor import Storage, Tensor
 
 
@@ -89,9 +91,8 @@ class Binding:
                 assert isinstance(past, Resident)  # the plan was made for its shelf
                 one = Resident(past.dtype, tensor.shape, past.buffer, past.shelf)
             else:
-                one = Resident.on_shelf(
-                    places.device, tensor.dtype, tensor.shape, axis, rows, name
-                )
+                dtype = FLOAT16 if tensor.dtype is WIDE_HALF else tensor.dtype
+                one = Resident.on_shelf(places.device, dtype, tensor.shape, axis, rows, name)
                 self._bound[tensor.storage] = one.buffer
             self._shelved[name] = self._results[name] = one
 

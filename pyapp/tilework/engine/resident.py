@@ -22,6 +22,7 @@ from tilework.core.shapes import count
 from tilework.hal import Buffer, Device
 from tilework.ir.narrow import plain
 from tilework.ir.opdefs.registry import Array
+from tilework.plan.caches import lying
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +37,8 @@ class Shelf:
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Resident:
     """A dense row-major tensor at the beginning of `buffer`, which is the tensor's own; on a
-    `shelf`, as many rows as its shape says of what the buffer has room for. `shared`: an output is
+    `shelf`, as many rows as its shape says of what the buffer has room for, whose elements lie as
+    `plan.caches.lying` says. `shared`: an output is
     the input that was fed, so one Resident is two values."""
 
     dtype: DType
@@ -66,7 +68,7 @@ class Resident:
         device: Device, dtype: DType, shape: Sequence[int], axis: int, rows: int, label: str = ""
     ) -> Resident:
         """A new one with room for `rows` along `axis`, contents undefined. OutOfMemory."""
-        buffer = device.allocate(count(widened(shape, axis, rows)) * dtype.size, label)
+        buffer = device.allocate(count(widened(shape, axis, rows)) * lying(dtype).size, label)
         return Resident(dtype, tuple(shape), buffer, Shelf(axis, rows, shape[axis]))
 
     def apart(self) -> Resident:
@@ -106,9 +108,11 @@ class Resident:
             return result
         if not count(self.shape):
             return np.empty(self.shape, self.dtype.numpy)
-        whole = np.empty(widened(self.shape, shelf.axis, shelf.rows), self.dtype.numpy)
+        kept = lying(self.dtype)
+        whole = np.empty(widened(self.shape, shelf.axis, shelf.rows), kept.numpy)
         self.buffer.read_into(plain(whole))
-        return whole.take(range(self.shape[shelf.axis]), shelf.axis)
+        rows = whole.take(range(self.shape[shelf.axis]), shelf.axis)
+        return rows if kept is self.dtype else rows.astype(self.dtype.numpy)
 
     def write(self, array: Array) -> None:
         """Replaces all elements; of one that is not on a shelf, where others may have them too.

@@ -15,7 +15,7 @@ from tilework.engine.resident import Resident
 from tilework.hal import Device
 from tilework.hal.kernels.move import STRIDED_COPY, StridedCopyParams
 from tilework.plan.builder import COPY_BYTES, six
-from tilework.plan.caches import Cache, Laid
+from tilework.plan.caches import Cache, Laid, lying
 
 
 def on_shelves(
@@ -57,7 +57,7 @@ def _moved(device: Device, residents: Mapping[str, Resident]) -> dict[str, Resid
         rows = shelf_rows(old.shape[axis])
         new = Resident.on_shelf(device, old.dtype, old.shape, axis, rows, old.buffer.label)
         found[name] = new
-        lines, size = count(old.shape[:axis]), old.dtype.size
+        lines, size = count(old.shape[:axis]), lying(old.dtype).size
         each = count(old.shape[axis + 1 :])
         columns = old.shape[axis] * each
         if not lines * columns:

@@ -21,7 +21,7 @@ from tilework.hal.kernel import Kernel
 from tilework.hal.kernels.move import STRIDED_COPY, StridedCopyParams
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import OPS, Array
-from tilework.plan.caches import Laid, Shelved
+from tilework.plan.caches import Laid, Shelved, lying
 from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor, collapse
 from tilework.plan.twins import Twins
@@ -117,7 +117,7 @@ class Builder:
 
     def resident(self, name: str, dtype: DType, shape: tuple[int, ...], lies: Laid) -> Tensor:
         """An input that lies so."""
-        tensor = self._spare(dtype, shape, lies.axis, lies.rows)
+        tensor = self._spare(lying(dtype), shape, lies.axis, lies.rows)
         self._laid[tensor.storage] = name, lies
         return tensor
 
@@ -149,7 +149,7 @@ class Builder:
             return replace(past, shape=shape), True
         rows = shelf_rows(at_most(shape[axis]))
         self.shelved[output] = Shelved(axis, rows, "")
-        return self._spare(past.dtype, shape, axis, rows), False
+        return self._spare(lying(past.dtype), shape, axis, rows), False
 
     def _tensor(self, kind: Kind, key: str, dtype: DType, shape: tuple[int, ...]) -> Tensor:
         storage = Storage(kind, max(count(shape) * dtype.size, 1), self.label, key)

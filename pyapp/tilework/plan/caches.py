@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from tilework.core.dtypes import FLOAT16, DType
 from tilework.ir.graph import Graph, Node
+
+# Numbers of float16 as they lie in a cache with rows to spare: in float32, which is what attention
+# reads. So a token widens its own rows, and not all of them.
+WIDE_HALF = DType("float16 as float32", 4, "f", "float32", FLOAT16.onnx)
+
+
+def lying(dtype: DType) -> DType:
+    """How elements lie in such a cache."""
+    return WIDE_HALF if dtype is FLOAT16 else dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from tilework.plan.arena import ALIGNMENT, place
 from tilework.plan.builder import Builder, is_constant
 from tilework.plan.caches import Laid
 from tilework.plan.cut import constant_info
-from tilework.plan.lowerings import LOWERINGS
+from tilework.plan.lowerings import LOWERINGS, half
 from tilework.plan.plan import Draft
 from tilework.plan.schedule import assign_levels, set_lifetimes
 from tilework.plan.tensor import Kind, Storage, Tensor
@@ -171,6 +171,7 @@ class _Lowerer:
         lowering = LOWERINGS.get(node.op)
         lowered = "no kernel" if lowering is None else lowering(builder, node, inputs, results)
         if isinstance(lowered, str):
+            inputs = [None if x is None else half.stored(builder, x) for x in inputs]
             tensors = [builder.new(info.dtype, info.shape) for info in results]
             builder.on_host(node, inputs, tensors, lowered)
             lowered = tensors
@@ -182,7 +183,9 @@ class _Lowerer:
         """A graph output as it is read back: dense, and in the arena or constant; a cache that
         stays where it may grow, as it lies."""
         tensor = self._tensor(name)
-        return tensor if name in self.builder.shelved else self.builder.dense(tensor)
+        if name in self.builder.shelved:
+            return tensor
+        return self.builder.dense(half.stored(self.builder, tensor))
 
     def _make(self, node: Node, outputs: list[tuple[str, Info]]) -> None:
         """What attributes alone make is as good as a constant of the session."""

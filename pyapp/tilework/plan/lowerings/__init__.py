@@ -19,11 +19,18 @@ from tilework.plan.lowerings import half
 def _part(family: ModuleType) -> dict[str, Lowering]:
     plain: dict[str, Lowering] = getattr(family, "PLAIN", {})
     floats: dict[str, Lowering] = getattr(family, "FLOATS", {})
-    part = {**plain, **{name: half.through_float32(one) for name, one in floats.items()}}
+    part = {name: one if name in _VIEWS else half.as_stored(one) for name, one in plain.items()}
+    part = {**part, **{name: half.through_float32(one) for name, one in floats.items()}}
     return {name: _ROUNDED[name](one) if name in _ROUNDED else one for name, one in part.items()}
 
 
 LOWERINGS: Chapters[str, Lowering] = Chapters("tilework.plan.lowerings", _part)
+
+# Those that take a cache as it lies, and others than move elements: for these it is narrowed.
+_VIEWS = frozenset({
+    "identity", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "expand", "slice",
+    "split", "concat", "kv_append", "first_rows", "repeat_heads", "share_heads",
+})  # fmt: skip
 
 # Those whose floats of two bytes are rounded in a way of their own.
 _ROUNDED: dict[str, Callable[[Lowering], Lowering]] = {

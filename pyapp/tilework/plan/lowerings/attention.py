@@ -20,6 +20,7 @@ from tilework.plan.bands import banded
 from tilework.plan.builder import Builder
 from tilework.plan.lowering import Lowered, Lowering, Operands, step
 from tilework.plan.lowerings.elementwise import binary, compare, logical, where
+from tilework.plan.lowerings.half import lies_in, stored
 from tilework.plan.lowerings.move import grown
 from tilework.plan.lowerings.scores import scores
 from tilework.plan.tensor import Tensor
@@ -227,6 +228,10 @@ def appended(
     shape = (*new.shape[:2], whole, new.shape[3])
     found = b.grown(output, past, 2, shape) if whole > past.shape[2] else None
     in_place = found is not None and found[1]
+    if found is not None:
+        past, new = (lies_in(b, one, found[0].dtype) for one in (past, new))
+    elif past.dtype is not new.dtype:
+        past = stored(b, past)
     held = None if in_place else b.dense(past)
     new = new if new.strides[3] == 1 or new.shape[3] == 1 else b.copied(new)
     y = b.new(new.dtype, shape) if found is None else found[0]

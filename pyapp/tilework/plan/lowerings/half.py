@@ -17,8 +17,9 @@ from tilework.ir.graph import Node
 from tilework.ir.narrow import convert
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant, view_key
+from tilework.plan.caches import WIDE_HALF
 from tilework.plan.lowering import Lowered, Lowering, Operands
-from tilework.plan.tensor import Tensor
+from tilework.plan.tensor import Kind, Tensor
 from tilework.plan.walk import dense_run, shaped
 
 FORMATS: dict[DType, Half] = {FLOAT16: Half.FLOAT16, BFLOAT16: Half.BFLOAT16}
@@ -29,6 +30,10 @@ def through_float32(lowering: Lowering, twins: bool = True) -> Lowering:
     """`lowering`, between conversions where an operand or a result is a float of two bytes."""
 
     def lower(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+        inputs = [
+            replace(x, dtype=FLOAT32) if x is not None and x.dtype is WIDE_HALF else x
+            for x in inputs
+        ]
         if not any(info.dtype in FORMATS for info in results) and not any(
             x is not None and x.dtype in FORMATS for x in inputs
         ):
@@ -43,9 +48,38 @@ def through_float32(lowering: Lowering, twins: bool = True) -> Lowering:
         if isinstance(made, str):
             return made
         return [
-            narrowed(b, y, info.dtype, twins) if info.dtype in FORMATS else y
+            _result(b, y, info.dtype, twins) if info.dtype in FORMATS else y
             for y, info in zip(made, results, strict=False)
         ]
+
+    return lower
+
+
+def _result(b: Builder, y: Tensor, dtype: DType, twins: bool) -> Tensor:
+    if y.storage.kind is Kind.RESIDENT and dtype is FLOAT16:  # a cache lies in float32
+        return replace(y, dtype=WIDE_HALF)
+    return narrowed(b, y, dtype, twins)
+
+
+def stored(b: Builder, x: Tensor) -> Tensor:
+    """The tensor in the dtype that the graph says, where it lies in a wider one."""
+    if x.dtype is not WIDE_HALF:
+        return x
+    return narrowed(b, replace(x, dtype=FLOAT32), FLOAT16, twins=False)
+
+
+def lies_in(b: Builder, x: Tensor, dtype: DType) -> Tensor:
+    """Numbers of float16 as they lie in memory of `dtype`; any others as they are."""
+    if x.dtype is FLOAT16 and dtype is WIDE_HALF:
+        return replace(widened(b, x, twins=False), dtype=WIDE_HALF)
+    return stored(b, x) if dtype is FLOAT16 else x
+
+
+def as_stored(lowering: Lowering) -> Lowering:
+    """`lowering`, which moves elements, of the dtypes that the graph says."""
+
+    def lower(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> Lowered:
+        return lowering(b, node, [x if x is None else stored(b, x) for x in inputs], results)
 
     return lower
 

@@ -15,6 +15,7 @@ from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder
 from tilework.plan.layout import is_channels_last, new_channels_last, part, shuffled
 from tilework.plan.lowering import Lowered, Lowering, Operands
+from tilework.plan.lowerings.half import lies_in
 from tilework.plan.tensor import Tensor
 
 GATHER_BYTES = 65536  # a tile, by move.wit
@@ -92,6 +93,7 @@ def concat(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
         y = grown(b, node.outputs[0], inputs[0], inputs[1], axis)
         if y is not None:
             return [y]
+    inputs = [lies_in(b, x, results[0].dtype) for x in inputs if x is not None]
     widest = max((x for x in inputs if x is not None), key=lambda x: x.size)
     follows = is_channels_last(widest)
     y = (new_channels_last if follows else Builder.new)(b, results[0].dtype, shape)
@@ -114,8 +116,8 @@ def grown(
         return None
     y, in_place = found
     if not in_place:
-        b.copy(past, part(y, axis, 0, past.shape[axis]))
-    b.copy(new, part(y, axis, past.shape[axis], new.shape[axis]))
+        b.copy(lies_in(b, past, y.dtype), part(y, axis, 0, past.shape[axis]))
+    b.copy(lies_in(b, new, y.dtype), part(y, axis, past.shape[axis], new.shape[axis]))
     return y
 
 
