@@ -11,7 +11,7 @@ from tests.graphs import Maker, f32, run_device
 from tests.unit.test_plan_lowerings import kernels
 from tilework.core.dtypes import FLOAT16
 from tilework.ir.graph import Graph
-from tilework.plan.twins import FEW
+from tilework.plan.twins import FEW, NETWORK
 
 pytestmark = pytest.mark.kernels
 
@@ -45,6 +45,18 @@ def test_few_elements_are_rounded_at_each_step() -> None:
     (found,), used = ran(graph, x=x)
     assert (used.count("widen_half"), used.count("narrow_half")) == (2, 2)
     np.testing.assert_array_equal(found, np.sqrt(np.exp(x)))
+
+
+def test_few_elements_of_a_network_are_not() -> None:
+    """Its token is computed as its prompt is."""
+    m = Maker()
+    last = m.op("sqrt", m.op("exp", m.input("x", [8], FLOAT16)))
+    side = m.op("matmul", m.input("y", [1, 512]), m.constant(f32(512, NETWORK // 2048)))
+    x = f32(8).astype(np.float16)
+    (found, _), used = ran(m.graph(last, side), x=x, y=f32(1, 512))
+    assert (used.count("widen_half"), used.count("narrow_half")) == (1, 1)
+    exact = np.sqrt(np.exp(x.astype(np.float32)))
+    np.testing.assert_allclose(found, exact.astype(np.float16), rtol=2**-11)
 
 
 def test_what_is_asked_for_is_stored_too() -> None:

@@ -54,7 +54,7 @@ class Builder:
         self.steps: list[Step] = []
         self.prologue: list[Step] = []
         self.locals: dict[Storage, Array] = {}
-        self.twins = Twins()
+        self.twins = Twins(weights)
         self.live: dict[Storage, int] = {}  # readings still to come, graph outputs included
         self.consumers: Mapping[str, Sequence[Node]] = {}
         self.outputs: frozenset[str] = frozenset()

@@ -2,9 +2,9 @@
 
 Kernels compute in float32. Where one's result is rounded to be stored and another reads it, that
 one may as well read what was rounded: a conversion less on either side, and as onnxruntime does on
-CPUs. What is then read by nobody is not stored. Few elements have none: their conversions cost
-next to nothing, and each operation's result is then exactly its definition's. Knows storages, no
-operation.
+CPUs. What is then read by nobody is not stored. Few elements have none where weights are few as
+well: their conversions cost next to nothing, and each operation's result is then exactly its
+definition's. A network's token is computed as its prompt is. Knows storages, no operation.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from tilework.plan.step import Step
 from tilework.plan.tensor import Kind, Storage, Tensor
 
 FEW = 4096
+NETWORK = 1 << 20  # bytes of weights from which on few elements have twins too
 NEVER = 1 << 30  # readings still to come of what nothing may go over
 
 
 class Twins:
     """Those of one plan, while it is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: int = 0) -> None:
+        """`weights`: bytes of all constants."""
+        self._few = 0 if weights >= NETWORK else FEW
         self._wide: dict[Storage, Tensor] = {}
         self.used = True  # an operation may ask for each of its steps to be rounded
         self._stored: set[Storage] = set()  # by a step that may go if nobody reads them
@@ -34,7 +37,7 @@ class Twins:
         """`narrow` is all of its storage, `wide` a run of as many. `stored`: it was made of it."""
         if not self.used or narrow.storage.kind is not Kind.TRANSIENT:
             return
-        if wide.storage.kind is not Kind.TRANSIENT or wide.size < FEW:
+        if wide.storage.kind is not Kind.TRANSIENT or wide.size < self._few:
             return
         self._wide[narrow.storage] = wide
         live[wide.storage] = NEVER

@@ -71,7 +71,7 @@ def stored(b: Builder, x: Tensor) -> Tensor:
 def lies_in(b: Builder, x: Tensor, dtype: DType) -> Tensor:
     """Numbers of float16 as they lie in memory of `dtype`; any others as they are."""
     if x.dtype is FLOAT16 and dtype is WIDE_HALF:
-        return replace(widened(b, x, twins=False), dtype=WIDE_HALF)
+        return replace(widened(b, x), dtype=WIDE_HALF)
     return stored(b, x) if dtype is FLOAT16 else x
 
 
