@@ -5,6 +5,7 @@ Caches go as people's scripts send them: NumPy arrays, OrtValues, IO binding.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from tests.onnx.language import SMALL, Language, fed, language, nothing
 from tests.onnx.rows import peer
+from tilework.engine.devices import get_device
 from tilework.onnx.session import InferenceSession
 from tilework.onnx.value import OrtValue
 
@@ -113,12 +115,15 @@ def test_words_cost_no_plan_and_no_copy_of_a_cache() -> None:
         assert [one.held().buffer.address for one in caches] == places
 
 
-def test_weights_are_in_memory_once() -> None:
-    content = language(replace(SMALL, words=20000, shared=True)).SerializeToString()
+@pytest.mark.parametrize("shared", [False, True])
+def test_weights_are_in_memory_once(shared: bool) -> None:
+    """What the file has is on the device as it is, and Python keeps nothing of the file."""
+    sizes = replace(SMALL, words=20000, shared=shared)
+    content = language(sizes).SerializeToString()
+    held, before = sys.getrefcount(content), get_device().statistics.in_use
     with InferenceSession(content) as session:
-        before = session.device.statistics.in_use
         for word in (3, 5):
-            session.run(["logits"], fed(SMALL, np.array([[word]]), 0, nothing(SMALL)))
-        used = session.device.statistics.in_use - before
-        table = 20000 * SMALL.width * 5 // 8  # numbers of 4 bits, a scale of 32 for 32 of them
-        assert used < 1.25 * table
+            session.run(["logits"], fed(sizes, np.array([[word]]), 0, nothing(sizes)))
+        assert sys.getrefcount(content) == held
+        logits = 4 * sizes.words
+        assert session.device.statistics.in_use - before < 1.05 * len(content) + logits

@@ -28,6 +28,7 @@ from tilework.ir.graph import Constant, Graph, Value
 from tilework.onnx.feeds import Feeds, value_type
 from tilework.onnx.logs import INFO, VERBOSE, say
 from tilework.onnx.model import LoadedModel, ModelMetadata, load_graph
+from tilework.onnx.moved import move
 from tilework.onnx.options import NodeArg, RunOptions, SessionOptions
 from tilework.onnx.overrides import override
 from tilework.onnx.providers import chosen
@@ -97,6 +98,9 @@ class InferenceSession(Scoped):
         self._output_names = [value.name for value in graph.outputs]
         self._known_outputs = frozenset(self._output_names)
         self._external, owned = source.upload()
+        if self._external is None:
+            self._model, self._external = move(self._model, self._device)
+            owned = True
         self._sessions: dict[frozenset[str], GraphSession] = {}
         self._used: GraphSession | None = None  # by the last run
         self._end = weakref.finalize(self, _free, self._sessions, self._external if owned else None)
