@@ -102,7 +102,7 @@ def test_words_cost_no_plan_and_no_copy_of_a_cache() -> None:
     with InferenceSession(language(replace(SMALL, shared=True)).SerializeToString()) as session:
         caches: list[Any] = nothing(SMALL)
         known, rows = 0, PROMPT
-        allocated = places = None
+        allocated, places = 0, list[int]()
         for word in range(40):
             ids = np.full((1, rows), word, np.int64)
             _, caches = values(session, fed(SMALL, ids, known, caches))

@@ -1,9 +1,9 @@
 """Weights inside a model's file that go to the device at load, so that Python may forget the file.
 
-A constant is a view of the file's bytes, which stay in Python's memory as long as any view does; that
-is right where weights are packed and read no more. Tables, and weights of few bits, are read where
-they lie: they would be in memory twice. Where they are most of a file they become the session's
-external data, and the rest is copied. Decides that and does it; owns nothing.
+A constant is a view of the file's bytes, which stay in Python's memory as long as any view does;
+that is right where weights are packed and read no more. Tables, and weights of few bits, are read
+where they lie: they would be in memory twice. Where they are most of a file they become the
+session's external data, and the rest is copied. Decides that and does it; owns nothing.
 """
 
 from __future__ import annotations
