@@ -72,6 +72,8 @@ RATIOS = {
     **{(name, threads): 1.2 for name in made_models() if "_int8" in name for threads in (1, 2)},
     **{(f"minilm_int8_{s}", threads): 1.0 for s in SEQUENCES for threads in (1, 2)},
     **{(f"gpt_decode_{TOKENS}", threads): 1.5 for threads in (1, 2)},
+    **{(f"llm_q4_prefill_{rows}", threads): 1.5 for rows in PROMPTS for threads in (1, 2)},
+    **{("llm_q4_decode", threads): 1.5 for threads in (1, 2)},
     ("matmul_1024", 1): 1.6,
     ("matmul_1024", 2): 1.7,
     ("minilm_128", 1): 1.5,

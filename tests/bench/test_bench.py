@@ -43,7 +43,7 @@ def test_the_other_models_are_whole(name: str) -> None:
 
 def test_every_case_is_there() -> None:
     names = [case["name"] for case in bench.cases(1)]
-    assert len(names) == len(set(names)) == 44
+    assert len(names) == len(set(names)) == 47
     assert {case for case, _ in bench.RATIOS} <= set(names)
     figures = (
         "dispatch submit_from_python numpy_matmul_512 heap_muladd_4m wheel_gz_bytes load_ms plan_ms"
