@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.onnx.merge import merge
@@ -204,6 +205,35 @@ def modern() -> bytes:
         x = w.op("Add", x, w.op("MatMul", up, w.weight(96, WIDTH)))
     w.op("MatMul", x, w.weight(WIDTH, WORDS), out=["logits"])
     return w.decoder({"ids": IDS, "positions": IDS}, SHARED, opset=23)
+
+
+def halved(content: bytes) -> bytes:
+    """The model with all that is float32 in float16."""
+    model = onnx.load_from_string(content)
+
+    def halve(tensor: Any) -> None:
+        if tensor.data_type == TensorProto.FLOAT:
+            with np.errstate(over="ignore"):
+                small = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(small, tensor.name))
+
+    pending = [model.graph]
+    while pending:
+        graph = pending.pop()
+        for tensor in graph.initializer:
+            halve(tensor)
+        for value in (*graph.input, *graph.output):
+            if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+                value.type.tensor_type.elem_type = TensorProto.FLOAT16
+        for node in graph.node:
+            for one in node.attribute:
+                if one.HasField("g"):
+                    pending.append(one.g)
+                elif one.HasField("t"):
+                    halve(one.t)
+                elif node.op_type == "Cast" and one.i == TensorProto.FLOAT:
+                    one.i = TensorProto.FLOAT16
+    return bytes(model.SerializeToString())
 
 
 def generate(session: Any, value: Callable[[Any], Any], steps: int) -> tuple[list[Any], list[Any]]:
