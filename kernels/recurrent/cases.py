@@ -224,7 +224,7 @@ CASES += [
 CASES += [make(9, 40, "tiles", tile_panels=2, tile_rows=4) for make in (rnn, lstm, gru, gates)]
 CASES += [
     make(1, hidden, "tiles of one", tile_panels=3, bias=bias)
-    for make in (rnn, lstm, gru) for hidden in (40, 44) for bias in (False, True)
+    for make in (rnn, lstm, gru, gates) for hidden in (40, 44) for bias in (False, True)
 ]  # fmt: skip
 CASES += [
     make(batch, hidden, f"{steps} steps", steps=steps, lens=lens, backward=backward, tile_rows=rows)

@@ -9,45 +9,6 @@
 // rows' states.
 #include "gru.h"
 
-#define GATES 3
-
-// Whether this part and the next are whole panels of one sequence. Six sums wait for each other, twelve
-// do not: 88 to 95 GB/s of weights for 75 to 80, with 64 to 256 units (V8 14, Zen 4, 2026-11).
-static inline int is_pair(const tw_walk *w) {
-  return w->strips == 1 && w->part.rows == 1 && w->panel + 1 < w->panels.last &&
-         w->part.unit + 2 * TW_PANEL <= w->p->hidden;
-}
-
-// As tw_row, of this panel and the next.
-static void rows_of_pair(const tw_walk *w, const float *packed, const float *bias,
-                         tw_sums sums[2][GATES]) {
-  uint32_t k = w->p->hidden;
-  const float *h = w->h + (size_t)w->part.row * k, *at[2][GATES];
-  v128_t sum[2][GATES][2];
-  TW_UNROLLED for (int s = 0; s < 2; s++)
-    TW_UNROLLED for (int g = 0; g < GATES; g++) {
-      size_t unit = w->part.unit + s * TW_PANEL;
-      at[s][g] = packed + g * (size_t)w->p->packed_stride + unit * k;
-      TW_UNROLLED for (int i = 0; i < 2; i++)
-        sum[s][g][i] = bias ? tw_load(bias + (size_t)g * k + unit + 4 * i) : tw_splat(0);
-    }
-  for (; k > 0; k--, h++) {
-    v128_t a = wasm_v128_load32_splat(h);
-    TW_UNROLLED for (int s = 0; s < 2; s++)
-      TW_UNROLLED for (int g = 0; g < GATES; g++) {
-        TW_HIDE(at[s][g]);
-        sum[s][g][0] = tw_madd(a, tw_load(at[s][g]), sum[s][g][0]);
-        sum[s][g][1] = tw_madd(a, tw_load(at[s][g] + 4), sum[s][g][1]);
-        at[s][g] += TW_PANEL;
-      }
-  }
-  TW_UNROLLED for (int s = 0; s < 2; s++)
-    TW_UNROLLED for (int g = 0; g < GATES; g++) {
-      tw_store(sums[s][g], sum[s][g][0]);
-      tw_store(sums[s][g] + 4, sum[s][g][1]);
-    }
-}
-
 // `vectors` times four units of a row from unit j of the part on; the last has n. `usual` and `vectors`
 // are constants where this is inlined.
 TW_INLINE void cell(const tw_walk *w, const tw_sums *sums, uint32_t row, uint32_t j, uint32_t n,
@@ -109,15 +70,15 @@ uint32_t f32_gru_step(const tw_dispatch *d, const tw_tile *t) {
   if (!tw_scratch_fits(p, t)) return TW_SCRATCH_TOO_SMALL;
   const float *bias = tw_present(d, F32_GRU_STEP_BIAS) ? TW_DATA(float, d, F32_GRU_STEP_BIAS) : 0;
   const float *packed = TW_DATA(float, d, F32_GRU_STEP_PACKED);
-  tw_sums sums[2][GATES];
+  tw_sums sums[2][3];
   tw_walk w = tw_walk_of(d, t, 3, F32_GRU_STEP_FED, F32_GRU_STEP_H, F32_GRU_STEP_NEXT_H,
                          F32_GRU_STEP_Y, tw_lens(d, F32_GRU_STEP_LENS));
   int usual = tw_usual(p), pair = 0;
   while (tw_next(&w)) {
     int second = pair;  // whose sums have come with those of the panel before it
-    pair = !second && is_pair(&w);
-    if (pair) rows_of_pair(&w, packed, bias, sums);
-    else if (!second) tw_products(p, w.h, packed, bias, 0, GATES, &w.part, sums[0]);
+    pair = !second && tw_is_pair(&w);
+    if (pair) tw_row_pair(&w, packed, bias, 3, sums[0]);
+    else if (!second) tw_products(p, w.h, packed, bias, 0, 3, &w.part, sums[0]);
     finish(&w, sums[second], usual);
   }
   return TW_OK;
