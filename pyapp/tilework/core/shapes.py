@@ -19,6 +19,11 @@ def count(shape: Iterable[int]) -> int:
     return prod(shape)
 
 
+def with_extent(shape: Sequence[int], axis: int, extent: int) -> Shape:
+    """The shape with another extent at `axis`, counted from 0."""
+    return (*shape[:axis], extent, *shape[axis + 1 :])
+
+
 def row_major_strides(shape: Sequence[int]) -> Shape:
     """Strides in elements of a dense row-major tensor; for extent 0 as if it were 1."""
     strides = [1] * len(shape)

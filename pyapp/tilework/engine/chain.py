@@ -17,8 +17,9 @@ import numpy as np
 
 from tilework.core.config import IN_PLACE
 from tilework.core.growing import grows
+from tilework.core.shapes import with_extent
 from tilework.engine.replay import replayable
-from tilework.engine.resident import Fed, Resident, host_array, widened
+from tilework.engine.resident import Fed, Resident, host_array
 from tilework.hal import Buffer, Device, Program
 from tilework.plan.tensor import Storage, Tensor
 
@@ -206,7 +207,7 @@ class Chain:
     def _next(self, one: Given) -> tuple[int, ...]:
         shape = one.shape
         for axis in one.axes:
-            shape = widened(shape, axis, shape[axis] + self.step)
+            shape = with_extent(shape, axis, shape[axis] + self.step)
         return shape
 
     def _go(self, values: Mapping[str, Any], slots: list[Buffer | None]) -> list[Resident]:
@@ -233,7 +234,7 @@ class Chain:
             assert shelf is not None  # run has looked
             if given.shape != old:
                 old = given.shape
-                shape = widened(old, shelf.axis, old[shelf.axis] + self.step)
+                shape = with_extent(old, shelf.axis, old[shelf.axis] + self.step)
             shelf.taken += self.step
             found[link.index] = Resident(given.dtype, shape, given.buffer, shelf)
             link.given = ref(found[link.index])

@@ -18,7 +18,7 @@ import numpy as np
 
 from tilework.core.dtypes import DType, from_numpy
 from tilework.core.errors import InvalidArgument
-from tilework.core.shapes import count
+from tilework.core.shapes import count, with_extent
 from tilework.hal import Buffer, Device
 from tilework.ir.narrow import plain
 from tilework.ir.opdefs.registry import Array
@@ -68,7 +68,7 @@ class Resident:
         device: Device, dtype: DType, shape: Sequence[int], axis: int, rows: int, label: str = ""
     ) -> Resident:
         """A new one with room for `rows` along `axis`, contents undefined. OutOfMemory."""
-        buffer = device.allocate(count(widened(shape, axis, rows)) * lying(dtype).size, label)
+        buffer = device.allocate(count(with_extent(shape, axis, rows)) * lying(dtype).size, label)
         return Resident(dtype, tuple(shape), buffer, Shelf(axis, rows, shape[axis]))
 
     def apart(self) -> Resident:
@@ -109,7 +109,7 @@ class Resident:
         if not count(self.shape):
             return np.empty(self.shape, self.dtype.numpy)
         kept = lying(self.dtype)
-        whole = np.empty(widened(self.shape, shelf.axis, shelf.rows), kept.numpy)
+        whole = np.empty(with_extent(self.shape, shelf.axis, shelf.rows), kept.numpy)
         self.buffer.read_into(plain(whole))
         rows = whole.take(range(self.shape[shelf.axis]), shelf.axis)
         return rows if kept is self.dtype else rows.astype(self.dtype.numpy)
@@ -134,11 +134,6 @@ class Resident:
 
 
 Fed: TypeAlias = "Array | Resident"
-
-
-def widened(shape: Sequence[int], axis: int, rows: int) -> tuple[int, ...]:
-    """The shape with so many rows along the axis."""
-    return (*shape[:axis], rows, *shape[axis + 1 :])
 
 
 def copy_on_device(device: Device, pairs: Sequence[tuple[Buffer, Buffer]]) -> None:

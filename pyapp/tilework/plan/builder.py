@@ -16,7 +16,7 @@ import numpy as np
 from tilework.core.dtypes import FLOAT64, DType
 from tilework.core.growing import grows, shelf_rows
 from tilework.core.growing import most as at_most
-from tilework.core.shapes import count, row_major_strides
+from tilework.core.shapes import count, row_major_strides, with_extent
 from tilework.hal.kernel import Kernel
 from tilework.hal.kernels.move import STRIDED_COPY, StridedCopyParams
 from tilework.ir.graph import Node
@@ -122,7 +122,7 @@ class Builder:
         return tensor
 
     def _spare(self, dtype: DType, shape: tuple[int, ...], axis: int, rows: int) -> Tensor:
-        whole = (*shape[:axis], rows, *shape[axis + 1 :])
+        whole = with_extent(shape, axis, rows)
         tensor = self._tensor(Kind.RESIDENT, "", dtype, whole)
         return replace(tensor, shape=shape)
 
@@ -137,7 +137,7 @@ class Builder:
         if output not in self._growing or output in self.shelved or 0 in shape:
             return None
         name, lies = self._laid.get(past.storage, ("", None))
-        own = row_major_strides((*shape[:axis], lies.rows, *shape[axis + 1 :])) if lies else ()
+        own = row_major_strides(with_extent(shape, axis, lies.rows)) if lies else ()
         if (
             lies is not None
             and lies.free

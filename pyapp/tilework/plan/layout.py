@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tilework.core.dtypes import DType
-from tilework.core.shapes import count
+from tilework.core.shapes import count, with_extent
 from tilework.plan.builder import Builder
 from tilework.plan.tensor import Tensor, is_dense
 
@@ -109,5 +109,5 @@ def inverse(perm: Sequence[int]) -> tuple[int, ...]:
 
 def part(whole: Tensor, axis: int, start: int, extent: int) -> Tensor:
     """Elements [start, start + extent) along an axis."""
-    shape = (*whole.shape[:axis], extent, *whole.shape[axis + 1 :])
+    shape = with_extent(whole.shape, axis, extent)
     return replace(whole, shape=shape, offset=whole.offset + start * whole.strides[axis])

@@ -26,6 +26,7 @@ from tilework.core.shapes import (
     normalize_axis,
     resolve_reshape,
     slice_bounds,
+    with_extent,
 )
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.elementwise import one, same_dtype
@@ -186,7 +187,7 @@ def _infer_concat(node: Node, infos: Sequence[Info]) -> list[Info]:
         ):
             raise fail(node, infos, f"shapes must agree except along axis {axis}")
         total += shape[axis]
-    return [Info(same_dtype(node, infos), (*first[:axis], total, *first[axis + 1 :]))]
+    return [Info(same_dtype(node, infos), with_extent(first, axis, total))]
 
 
 define(
@@ -226,7 +227,7 @@ def _infer_split(node: Node, infos: Sequence[Info]) -> list[Info]:
             f"sizes {list(sizes)} must add up to {shape[axis]}, one for each of its"
             f" {len(node.outputs)} outputs",
         )
-    return [Info(infos[0].dtype, (*shape[:axis], size, *shape[axis + 1 :])) for size in sizes]
+    return [Info(infos[0].dtype, with_extent(shape, axis, size)) for size in sizes]
 
 
 define(

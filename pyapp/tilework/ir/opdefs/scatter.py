@@ -17,7 +17,7 @@ import numpy as np
 
 from tilework.core.dtypes import INT64
 from tilework.core.errors import InvalidArgument
-from tilework.core.shapes import normalize_axis
+from tilework.core.shapes import normalize_axis, with_extent
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.elementwise import one, quiet, same_dtype
 from tilework.ir.opdefs.index import wrapped
@@ -221,7 +221,7 @@ def _infer_top_k(node: Node, infos: Sequence[Info]) -> list[Info]:
     k, axis, shape = attrs["k"], attrs["axis"], infos[0].shape
     if not 0 <= k <= shape[axis]:
         raise fail(node, infos, f"k is {k}, axis {axis} has {shape[axis]} elements")
-    kept = (*shape[:axis], k, *shape[axis + 1 :])
+    kept = with_extent(shape, axis, k)
     return [Info(infos[0].dtype, kept), Info(INT64, kept)]
 
 

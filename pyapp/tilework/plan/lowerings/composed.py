@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tilework.core.dtypes import BOOL, FLOAT32, INT64
+from tilework.core.shapes import with_extent
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
 from tilework.plan.builder import Builder, is_constant
@@ -80,7 +81,7 @@ def lp_normalization(b: Builder, node: Node, x: Tensor, results: Sequence[Info])
     """x over its norm along the axis, 0 where that is 0."""
     attrs: Any = node.attrs
     axis, op = attrs["axis"], f"reduce_l{attrs.get('p', 2)}"
-    shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    shape = with_extent(x.shape, axis, 1)
     norm = step(b, reduce.reduction, op, Info(FLOAT32, shape), x, axes=(axis,), keepdims=1)
     ratio = step(b, elementwise.binary, "div", results[0], x, norm)
     zero = number(b, 0)
@@ -95,7 +96,7 @@ def hardmax(b: Builder, node: Node, x: Tensor, results: Sequence[Info]) -> Lower
     axis: Any = node.attrs["axis"]
     extent = x.shape[axis]
     line = tuple(extent if i == axis else 1 for i in range(len(x.shape)))
-    found = Info(INT64, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+    found = Info(INT64, with_extent(x.shape, axis, 1))
     first = step(b, scan.arg, "argmax", found, x, axis=axis, keepdims=1)
     places = b.local(np.arange(extent, dtype=np.int64).reshape(line), INT64)
     chosen = step(b, elementwise.compare, "equal", Info(BOOL, x.shape), first, places)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from tilework.core.dtypes import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, DType
+from tilework.core.shapes import with_extent
 from tilework.hal.kernel import Kernel
 from tilework.hal.kernels.convert import NARROW_HALF, WIDEN_HALF, Half, HalfParams
 from tilework.ir.graph import Node
@@ -157,7 +158,7 @@ def stepwise(lowering: Lowering, table: Mapping[str, Lowering]) -> Lowering:
             return lowering(b, node, inputs, results)
         axis: Any = node.attrs["axis"]
         whole = results[0]
-        kept = Info(FLOAT16, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+        kept = Info(FLOAT16, with_extent(x.shape, axis, 1))
         reduced = {"axes": (axis,), "keepdims": 1}
 
         def step(op: str, info: Info, *operands: Tensor, **attrs: Any) -> Tensor:

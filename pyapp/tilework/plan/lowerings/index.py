@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework.core.dtypes import BOOL, FLOAT32, INT32, INT64, DType
-from tilework.core.shapes import count
+from tilework.core.shapes import count, with_extent
 from tilework.hal.kernels import index as kernels
 from tilework.hal.kernels.index import Combination, Number
 from tilework.ir.graph import Node
@@ -65,7 +65,7 @@ def pick_elements(b: Builder, node: Node, inputs: Operands, results: Sequence[In
     if reason:
         return reason
     axis: Any = node.attrs["axis"]
-    shape = (*indices.shape[:axis], x.shape[axis], *indices.shape[axis + 1 :])
+    shape = with_extent(indices.shape, axis, x.shape[axis])
     part = x.sliced((0,) * len(shape), (1,) * len(shape), shape)
     assert part is not None  # no step is negative
     x, indices = b.dense(part), b.dense(indices)

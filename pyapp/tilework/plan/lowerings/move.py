@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tilework.core.dtypes import INT32, INT64
-from tilework.core.shapes import count
+from tilework.core.shapes import count, with_extent
 from tilework.hal.kernels.move import GATHER, GatherParams
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.layout import slice_plan
@@ -110,7 +110,7 @@ def grown(
 ) -> Tensor | None:
     """`new` behind `past` where an output that stays has rows to spare; None for others."""
     assert new is not None
-    shape = (*past.shape[:axis], past.shape[axis] + new.shape[axis], *past.shape[axis + 1 :])
+    shape = with_extent(past.shape, axis, past.shape[axis] + new.shape[axis])
     found = b.grown(output, past, axis, shape)
     if found is None:
         return None

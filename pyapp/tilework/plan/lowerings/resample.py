@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework.core.dtypes import FLOAT32, INT32, INT64
-from tilework.core.shapes import count
+from tilework.core.shapes import count, with_extent
 from tilework.hal.kernels.resample import F32_RESAMPLE, ResampleParams
 from tilework.ir.graph import Node
 from tilework.ir.opdefs.registry import Info
@@ -53,7 +53,7 @@ def resize(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) ->
 
 def _resampled(b: Builder, x: Tensor, axis: int, indices: Any, weights: Any) -> Tensor:
     result, reach = indices.shape
-    y = b.new(FLOAT32, (*x.shape[:axis], result, *x.shape[axis + 1 :]))
+    y = b.new(FLOAT32, with_extent(x.shape, axis, result))
     outer, inner = count(x.shape[:axis]), count(x.shape[axis + 1 :])
     lines = outer * result
     each = max(LINE_WORK // (inner * reach), 1)
