@@ -121,7 +121,7 @@ def conv(
         squares = batch * up(output[1], 4) * up(output[2], 4)
         counts = (up(filters, tile[1]), up(squares, tile[0]), 1)
     else:
-        counts = (up(filters, tile[1]), up(len(y), tile[0]), groups)
+        counts = (up(filters, tile[1]), groups, up(len(y), tile[0]))
     return Case(
         F32_DEPTHWISE if depthwise else F32_WINOGRAD if winograd else F32_CONV,
         counts,

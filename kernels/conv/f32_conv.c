@@ -4,7 +4,8 @@
 // packed    (groups, ceil(filters / 8), taps channels, 8) as f32_conv_pack writes it; 16 bytes
 // bias      (groups filters), optional; residual as y, pixels `residual_pixel` apart, optional
 // y         (n, d, h, w, groups filters), pixels `y_pixel` apart; may be the residual
-// Tile: x = `tile_filters` of a group, y = `tile_pixels` output pixels, z = group.
+// Tile: x = `tile_filters` of a group, y = group, z = `tile_pixels` output pixels:
+// threads take ranges of tiles, and so have the same pixels of all groups.
 // Scratch: 4 tile_pixels min(BLOCK, taps channels) bytes; none where windows are single pixels.
 //
 // Within a tile: blocks of the sum, panels of 8 filters, strips of up to 6 pixels. The windows of a
@@ -199,14 +200,14 @@ uint32_t f32_conv(const tw_dispatch *d, const tw_tile *t) {
       (tw_present(d, F32_CONV_RESIDUAL) &&
        !tw_holds(d, F32_CONV_RESIDUAL, pixels_reach(pixels, p->residual_pixel, filters), 4)))
     return TW_BINDING_TOO_SHORT;
-  tw_span rows = tw_piece(t->y, p->tile_pixels, pixels);
+  tw_span rows = tw_piece(t->z, p->tile_pixels, pixels);
   tw_span columns = tw_piece(t->x, p->tile_filters, p->filters);
-  if (rows.first == rows.last || columns.first == columns.last || t->z >= p->groups) return TW_OK;
+  if (rows.first == rows.last || columns.first == columns.last || t->y >= p->groups) return TW_OK;
 
-  uint32_t filter = t->z * p->filters + columns.first;
+  uint32_t filter = t->y * p->filters + columns.first;
   product whole = {
       .b = TW_DATA(float, d, F32_CONV_PACKED) +
-           ((size_t)t->z * panels * TW_PANEL + columns.first) * k,
+           ((size_t)t->y * panels * TW_PANEL + columns.first) * k,
       .bias = tw_present(d, F32_CONV_BIAS) ? TW_DATA(float, d, F32_CONV_BIAS) + filter : 0,
       .residual = tw_present(d, F32_CONV_RESIDUAL)
                       ? TW_DATA(float, d, F32_CONV_RESIDUAL) +
@@ -222,7 +223,7 @@ uint32_t f32_conv(const tw_dispatch *d, const tw_tile *t) {
   int single = taps == 1;
   for (int i = 0; i < 3; i++)
     single = single && p->padding[i] == 0 && p->input[i] == p->output[i] && p->stride[i] == 1;
-  gather g = {s, TW_DATA(float, d, F32_CONV_X) + t->z * p->channels, p->x_pixel, p->channels,
+  gather g = {s, TW_DATA(float, d, F32_CONV_X) + t->y * p->channels, p->x_pixel, p->channels,
               p->dilation[2] == 1 && p->x_pixel == p->channels};
   place at = place_of_pixel(&s, rows.first);
   activation a = ACTIVATION_OF(p);

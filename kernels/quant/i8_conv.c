@@ -5,7 +5,8 @@
 // x_zero, x_scale, y_scale, y_zero  one each;  w_zero, w_scale  one, or (groups filters)
 // bias      (groups filters): f32, or i32 for targets of bytes
 // y         (n, d, h, w, groups filters), pixels `y_pixel` apart;  residual as y, f32
-// Tile: x = `tile_filters` of a group, y = `tile_pixels` output pixels, z = group. Scratch: quant.wit.
+// Tile: x = `tile_filters` of a group, y = group, z = `tile_pixels` output pixels:
+// threads take ranges of tiles, and so have the same pixels of all groups. Scratch: quant.wit.
 //
 // product.h has how it is computed. Windows are copied side by side to scratch, x's zero where they
 // lie in the padding, unless they are single pixels that can be read where they lie.
@@ -110,18 +111,18 @@ uint32_t i8_conv(const tw_dispatch *d, const tw_tile *t) {
                  pixels_reach(pixels, p->residual_pixel, (uint32_t)filters), 4)))
     return TW_BINDING_TOO_SHORT;
   if (t->scratch_length < tw_product_scratch(p->tile_pixels, padded)) return TW_SCRATCH_TOO_SMALL;
-  tw_span rows = tw_piece(t->y, p->tile_pixels, pixels);
+  tw_span rows = tw_piece(t->z, p->tile_pixels, pixels);
   tw_span columns = tw_piece(t->x, p->tile_filters, p->filters);
-  if (rows.first == rows.last || columns.first == columns.last || t->z >= p->groups) return TW_OK;
+  if (rows.first == rows.last || columns.first == columns.last || t->y >= p->groups) return TW_OK;
 
   gemm_params g = {.m = (uint32_t)pixels, .n = p->filters, .k = (uint32_t)k, .ldc = p->y_pixel,
                    .ldr = p->residual_pixel, .a_signed = p->x_signed, .b_signed = p->w_signed,
                    .target = p->target, .activation = p->activation, .least = p->least,
                    .most = p->most};
   const uint8_t *panel = TW_DATA(const uint8_t, d, I8_CONV_PACKED);
-  panel += (t->z * panels + columns.first / TW_COLUMNS) * bytes;
+  panel += (t->y * panels + columns.first / TW_COLUMNS) * bytes;
   uint8_t *scratch = (uint8_t *)t->scratch;
-  uint32_t count = rows.last - rows.first, group = t->z * p->filters;
+  uint32_t count = rows.last - rows.first, group = t->y * p->filters;
   work w = {.p = &g, .d = d, .row = rows.first, .rows = count, .by_column = group,
             .padded = (uint32_t)padded, .rows_of_scratch = scratch};
   take_form(&w, (const tw_head *)panel, p->x_signed != 0);
@@ -130,7 +131,7 @@ uint32_t i8_conv(const tw_dispatch *d, const tw_tile *t) {
   int single = taps == 1;
   for (int i = 0; i < 3; i++)
     single = single && p->padding[i] == 0 && p->input[i] == p->output[i] && p->stride[i] == 1;
-  const uint8_t *x = TW_DATA(const uint8_t, d, I8_CONV_X) + t->z * p->channels;
+  const uint8_t *x = TW_DATA(const uint8_t, d, I8_CONV_X) + t->y * p->channels;
   if (single && w.a_flip == 0 && padded == k) {
     w.a = x + (size_t)rows.first * p->x_pixel;
     w.lda = p->x_pixel;

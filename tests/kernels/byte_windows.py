@@ -177,7 +177,7 @@ class Convolution:
         matrices = flipped.reshape(groups, filters, taps * channels)
         packed = np.concatenate([wide_panels(one.T) for one in matrices])
         scratch = tile * (5 * up(taps * channels, 8) * 8 + 4)
-        counts = (up(filters, 8), up(self.images * oh * ow, tile), groups)
+        counts = (up(filters, 8), groups, up(self.images * oh * ow, tile))
         return [
             Case(I8_CONV, counts, params, [flat, packed, x_zero, w_zero, *after],
                  {10: wanted.ravel()}, within, scratch=scratch, note=self.note),

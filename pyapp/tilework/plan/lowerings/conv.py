@@ -113,7 +113,7 @@ def conv(b: Builder, node: Node, inputs: Operands, results: Sequence[Info]) -> L
             most = SCRATCH // 2 // (4 * block) // tiles.ROWS * tiles.ROWS
             tile_pixels = min(tile_pixels, max(most, tiles.ROWS))
             scratch = 4 * tile_pixels * block
-        counts = (-(-filters // tile_filters), -(-pixels // tile_pixels), groups)
+        counts = (-(-filters // tile_filters), groups, -(-pixels // tile_pixels))
     params = ConvParams(
         batch=shape[0],
         groups=groups,
@@ -250,7 +250,7 @@ def conv_transpose(b: Builder, node: Node, inputs: Operands, results: Sequence[I
     )
     b.emit(
         F32_CONV,
-        (-(-filters // cut.tile_n), -(-pixels // cut.tile_m), groups),
+        (-(-filters // cut.tile_n), groups, -(-pixels // cut.tile_m)),
         params,
         (source.tensor, packed, None, None, columns),
     )

@@ -155,8 +155,8 @@ def _convolved(
         cut = tiles.quant_tiles(pixels, filters // groups, inner, b.threads, groups)
         params = params._replace(tile_pixels=cut.tile_m, tile_filters=cut.tile_n)
         operands = (source.tensor, packed, start, zero, *after, more, y)
-        counts = cut.counts(pixels, filters // groups, groups)
-        b.emit(I8_CONV, counts, params, operands, cut.scratch)
+        across, down, _ = cut.counts(pixels, filters // groups)
+        b.emit(I8_CONV, (across, groups, down), params, operands, cut.scratch)
     return [y.transposed(first(len(shape)))]
 
 
