@@ -16,6 +16,7 @@ from tilework.plan.tiles import (
     gemm_tiles,
     pack_b_tile_panels,
     packed_b_elements,
+    share,
     square_tiles,
     squares_scratch,
 )
@@ -137,3 +138,26 @@ def test_attention_of_minilm(queries: int) -> None:
 
 def test_few_heads_are_cut_for_many_threads() -> None:
     assert attention_tiles(512, 512, 64, 64, 1, 1, 4).tile_rows == 32
+
+
+@given(st.integers(1, 3000), st.integers(1, 200), st.integers(1, 16))
+def test_shares_are_no_larger_and_no_slower(extent: int, each: int, threads: int) -> None:
+    """The slowest thread never has more than with `each`; tiles are more than half as large."""
+
+    def slowest(one: int) -> int:
+        tiles = -(-extent // one)
+        return -(-tiles // threads) * one
+
+    found = share(extent, each, threads)
+    assert each // 2 < found <= each
+    assert slowest(found) <= slowest(each)
+    if threads == 1:
+        assert found == each
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(196, 512, 512), (49, 160, 960), (1, 160, 640), (169, 256, 64), (729, 64, 256)]
+)
+def test_two_threads_have_equal_shares_of_small_products(m: int, n: int, k: int) -> None:
+    across, down, _ = gemm_tiles(m, n, k, 1, 2).counts(m, n)
+    assert across * down % 2 == 0

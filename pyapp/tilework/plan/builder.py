@@ -24,6 +24,7 @@ from tilework.ir.opdefs.registry import OPS, Array
 from tilework.plan.caches import Laid, Shelved, lying
 from tilework.plan.step import Dispatch, HostStep, Span, Step
 from tilework.plan.tensor import Kind, Storage, Tensor, collapse
+from tilework.plan.tiles import share
 from tilework.plan.twins import Twins
 
 AXES = 6  # extents of the kernels' index spaces
@@ -316,7 +317,7 @@ class Builder:
             tile_rows = max(COPY_BYTES // (tile_columns * size), 1)
             tile_rows = min(high, tile_rows if transposed else min(tile_rows, 1024))
             if high * wide >= self.threads * SMALLEST_TILE:
-                tile_rows = min(tile_rows, -(-high // self.threads))
+                tile_rows = share(high, min(tile_rows, -(-high // self.threads)), self.threads)
         params = StridedCopyParams(
             sizes=six(sizes, 1),
             source_strides=six([walk[axis] for axis in order], 0),

@@ -18,6 +18,7 @@ ROWS: Final = 6  # rows of A that it takes
 
 _TILES_A_THREAD: Final = 4  # a thread that came late or was interrupted leaves little undone
 _LEAST_WORK: Final = 250_000  # multiply-adds of a tile, 8 µs: claiming one costs 1 to 2 %
+_MANY: Final = 8  # tiles a thread; one more or less of so many is not felt
 _LEAST_STEP: Final = 40_000  # the same of a recurrent step
 _LEAST_FEW: Final = 12_000  # the same of one or two rows, which wait for the weights
 _FEW_ROWS: Final = 2
@@ -113,6 +114,37 @@ def _evenly(extent: int, parts: int, multiple: int) -> int:
     return max(multiple, -(-extent // (parts * multiple)) * multiple)
 
 
+def share(extent: int, each: int, threads: int) -> int:
+    """Units a tile, at most `each`: of those above half of it the one whose slowest thread has the
+    least, for an odd tile left over keeps one thread busy while all others wait."""
+    extent, each = most(extent), most(each)
+    if threads == 1 or each >= extent or extent > _MANY * threads * each:
+        return each
+
+    def slowest(one: int) -> int:
+        tiles = -(-extent // one)
+        return -(-tiles // threads) * one
+
+    return min(range(each, each // 2, -1), key=slowest)
+
+
+def _shared(m: int, n: int, rows: int, columns: int, threads: int) -> tuple[int, int]:
+    """(tile_m, tile_n) by the same rule: of those within a sixteenth of the best the nearest to
+    `rows` by `columns` tiles."""
+    best: tuple[int, int, int, int] | None = None
+    for down in range(rows, rows + threads if rows > 1 else rows + 1):
+        tile_m = _evenly(m, down, ROWS)
+        for across in range(-(-columns // 2), columns + threads + 1):
+            tile_n = _evenly(n, across, PANEL)
+            made = -(-m // tile_m) * -(-n // tile_n)
+            slowest = -(-made // threads) * threads * tile_m * tile_n
+            found = 16 * slowest // (m * n), abs(down * across - rows * columns), tile_m, tile_n
+            if best is None or found < best:
+                best = found
+    assert best is not None
+    return best[2:]
+
+
 def gemm_tiles(m: int, n: int, k: int, batch: int, threads: int) -> GemmTiles:
     """Tiles of f32_gemm for C (batch, m, n) = A (batch, m, k) B.
 
@@ -132,7 +164,11 @@ def gemm_tiles(m: int, n: int, k: int, batch: int, threads: int) -> GemmTiles:
     rows = max(_TILE_M, min(m, -(-_LEAST_WORK // max(1, n * k))))
     tile_m = _evenly(m, max(1, round(m / rows)), ROWS)
     made = -(-m // tile_m) * batch
-    tile_n = _evenly(n, min(max(1, -(-wanted // made)), max(1, -(-n // PANEL))), PANEL)
+    cuts = min(max(1, -(-wanted // made)), max(1, -(-n // PANEL)))
+    if wanted > 1 and batch == 1 and made < _MANY * threads:
+        tile_m, tile_n = _shared(m, n, made, cuts, threads)
+    else:
+        tile_n = _evenly(n, cuts, PANEL)
     return GemmTiles(tile_m, tile_n, 0)
 
 

@@ -199,7 +199,7 @@ def _rows(
     rows = pixels // width
     tile = max(ROW_WORK // (width * each), 1)
     if pixels * each >= b.threads * ROW_WORK // 4:
-        tile = min(tile, -(-rows // b.threads))
+        tile = tiles.share(rows, min(tile, -(-rows // b.threads)), b.threads)
     return tile, tiles.PANEL, (1, -(-rows // tile), 1)
 
 

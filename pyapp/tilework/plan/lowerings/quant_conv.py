@@ -144,7 +144,7 @@ def _convolved(
         rows, width = pixels // made.outputs[-1], made.outputs[-1]
         each = max(ROW_WORK // (width * filters * taps), 1)
         if pixels * filters * taps >= b.threads * ROW_WORK // 4:
-            each = min(each, -(-rows // b.threads))
+            each = tiles.share(rows, min(each, -(-rows // b.threads)), b.threads)
         params = params._replace(tile_pixels=each)
         operands = (source.tensor, packed, start, *after, more, y)
         scratch = _deep_scratch(filters, taps)
