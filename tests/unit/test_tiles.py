@@ -156,7 +156,7 @@ def test_shares_are_no_larger_and_no_slower(extent: int, each: int, threads: int
 
 
 @pytest.mark.parametrize(
-    ("m", "n", "k"), [(196, 512, 512), (49, 160, 960), (1, 160, 640), (169, 256, 64), (729, 64, 256)]
+    ("m", "n", "k"), [(196, 512, 512), (49, 160, 960), (1, 160, 640), (169, 256, 64)]
 )
 def test_two_threads_have_equal_shares_of_small_products(m: int, n: int, k: int) -> None:
     across, down, _ = gemm_tiles(m, n, k, 1, 2).counts(m, n)
