@@ -312,7 +312,7 @@ def few_bits(
              [flat, *given, bias, np.zeros(m * n, np.float32)],
              {5: (c if bias is None else c + bias).ravel()}, within, scratch=scratch,
              note=f"{note}, {scratch} bytes")
-        for scratch in (16384, 65536)[m > 3 or 5 * k < 4096:]
+        for scratch in ((16384,) if m > 3 else (16384, 65536))  # the second holds a long row
     ]  # fmt: skip
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
+from tilework.engine.constants import contiguous
 from tilework.engine.devices import Buffer, Device
 from tilework.ir.graph import Constant, Graph
 from tilework.onnx.model import LoadedModel
@@ -42,7 +41,7 @@ def move(model: LoadedModel, device: Device) -> tuple[LoadedModel, Buffer | None
         for name, place in places.items():
             array = chosen[name].array
             assert array is not None  # `_in_place` sees to it
-            buffer.write(np.ascontiguousarray(array), place)
+            buffer.write(contiguous(array), place)
     except BaseException:
         buffer.free()
         raise
