@@ -64,7 +64,7 @@ static inline v128_t mask_at(const float *mask, size_t stride, uint32_t n) {
 static void scale_and_cap(float *s, uint32_t keys, float scale, float softcap) {
   v128_t factor = tw_splat(scale / softcap), cap = tw_splat(softcap);
   for (uint32_t j = 0; j < keys; j += 4) {
-    v128_t x = tw_tanh(wasm_f32x4_mul(wasm_v128_load(s + j), factor));
+    v128_t x = tw_tanh_gate(wasm_f32x4_mul(wasm_v128_load(s + j), factor));
     wasm_v128_store(s + j, wasm_f32x4_mul(x, cap));
   }
 }

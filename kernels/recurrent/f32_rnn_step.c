@@ -34,7 +34,7 @@ uint32_t f32_rnn_step(const tw_dispatch *d, const tw_tile *t) {
         size_t at = (size_t)row * p->hidden + w.part.unit + j;
         uint32_t n = w.part.width - j;
         v128_t x = wasm_f32x4_add(tw_some(w.fed + at, n), tw_load(sums[0] + i * TW_PANEL + j));
-        tw_keep(&w, at, n, tanh ? tw_tanh(x) : tw_f(p, 0, x));
+        tw_keep(&w, at, n, tanh ? tw_tanh_gate(x) : tw_f(p, 0, x));
       }
     }
   }

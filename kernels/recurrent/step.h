@@ -29,14 +29,14 @@ static __attribute__((noinline)) v128_t tw_apply(recurrent_function kind, float 
   v128_t zero = tw_splat(0), one = tw_splat(1), a = tw_splat(alpha);
   switch (kind) {
     case RECURRENT_FUNCTION_RELU: return wasm_f32x4_max(x, zero);
-    case RECURRENT_FUNCTION_TANH: return tw_tanh(x);
+    case RECURRENT_FUNCTION_TANH: return tw_tanh_gate(x);
     case RECURRENT_FUNCTION_AFFINE: return tw_madd(a, x, tw_splat(beta));
     case RECURRENT_FUNCTION_LEAKY_RELU:
       return wasm_v128_bitselect(wasm_f32x4_mul(a, x), x, wasm_f32x4_lt(x, zero));
     case RECURRENT_FUNCTION_THRESHOLDED_RELU:
       return wasm_v128_andnot(x, wasm_f32x4_lt(x, a));
     case RECURRENT_FUNCTION_SCALED_TANH:
-      return wasm_f32x4_mul(a, tw_tanh(wasm_f32x4_mul(tw_splat(beta), x)));
+      return wasm_f32x4_mul(a, tw_tanh_gate(wasm_f32x4_mul(tw_splat(beta), x)));
     case RECURRENT_FUNCTION_HARD_SIGMOID: return tw_clamp(tw_madd(a, x, tw_splat(beta)), 0, 1);
     case RECURRENT_FUNCTION_ELU: {
       v128_t low = tw_expm1_nonpositive(wasm_f32x4_pmin(x, zero));
@@ -45,7 +45,7 @@ static __attribute__((noinline)) v128_t tw_apply(recurrent_function kind, float 
     case RECURRENT_FUNCTION_SOFTSIGN:
       return wasm_f32x4_div(x, wasm_f32x4_add(one, wasm_f32x4_abs(x)));
     case RECURRENT_FUNCTION_SOFTPLUS: return tw_softplus(x);
-    default: return tw_sigmoid(x);
+    default: return tw_sigmoid_gate(x);
   }
 }
 
@@ -53,15 +53,15 @@ static __attribute__((noinline)) v128_t tw_apply(recurrent_function kind, float 
 // those of several gates computed side by side. What follows the products of four units of an LSTM: 66 ns
 // by calls, 30 so (V8 14, Zen 4, 2026-11).
 TW_INLINE v128_t tw_f(const step_params *p, int usual, v128_t x) {
-  if (usual) return tw_sigmoid(x);
+  if (usual) return tw_sigmoid_gate(x);
   return tw_apply(p->f, p->f_alpha, p->f_beta, tw_clamp(x, -p->clip, p->clip));
 }
 TW_INLINE v128_t tw_g(const step_params *p, int usual, v128_t x) {
-  if (usual) return tw_tanh(x);
+  if (usual) return tw_tanh_gate(x);
   return tw_apply(p->g, p->g_alpha, p->g_beta, tw_clamp(x, -p->clip, p->clip));
 }
 TW_INLINE v128_t tw_last(const step_params *p, int usual, v128_t x) {
-  return usual ? tw_tanh(x) : tw_apply(p->last, p->last_alpha, p->last_beta, x);
+  return usual ? tw_tanh_gate(x) : tw_apply(p->last, p->last_alpha, p->last_beta, x);
 }
 static inline int tw_usual(const step_params *p) {
   return p->f == RECURRENT_FUNCTION_SIGMOID && p->g == RECURRENT_FUNCTION_TANH &&
