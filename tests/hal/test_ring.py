@@ -430,3 +430,27 @@ async def test_an_event_loop_waits_beside_other_tasks(device: Device) -> None:
     bench.settle()
     for thing in reversed(bench.kept):
         thing.free()
+
+
+async def test_a_count_that_an_await_brings_late_is_no_step_back(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have looked meanwhile: taken for a step forward it would be one of 2³² less a few."""
+    bench = Bench(device)
+    ring, driver = bench.ring, device.heap.driver
+    before = ring.look()
+
+    async def late(queue: int, target: int, seconds: float) -> int:
+        assert ring.wait(ring.pushed, 30) == ring.pushed
+        return before % (1 << 32)
+
+    monkeypatch.setattr(driver, "ended", late)
+    monkeypatch.setattr(driver, "is_ready", lambda thread: True)
+    bench.push(bench.add(1))
+    bench.push(bench.add(1))
+    assert await ring.ended(ring.pushed, 30) == ring.pushed
+    monkeypatch.undo()
+    bench.settle()
+    assert bench.numbers == [2] * COUNT
+    for thing in reversed(bench.kept):
+        thing.free()

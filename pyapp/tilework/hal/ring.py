@@ -269,7 +269,10 @@ class Ring:
         return self._first + number % TW_RING * SUBMISSION_SIZE
 
     def _saw(self, ended: int) -> int:
-        self._ended += (ended - self._ended) % _MODULUS
+        # An await may bring a count that others have seen pass meanwhile: a step back is none.
+        forward = (ended - self._ended) % _MODULUS
+        if forward < _MODULUS // 2:
+            self._ended += forward
         return self._ended
 
     def _pass(self, target: int, tiles: int, microseconds: int) -> int:
